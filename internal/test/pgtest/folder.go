@@ -14,6 +14,24 @@ import (
 	"posthouse/mailstore/localpg"
 )
 
+// memory is Linux's folder in memory. Making the thousand small files of a
+// cluster takes a tenth of the time there.
+const memory = "/dev/shm"
+
+// parents are the folders that may hold clusters; new ones go to the first.
+func parents() []string {
+	dirs := []string{"/tmp"}
+	if tmp := os.TempDir(); len(tmp) < 60 && tmp != "/tmp" {
+		dirs = append([]string{tmp}, dirs...)
+	}
+	const enough = 2 << 30 // octets; a container often has 64 MiB
+	var fs syscall.Statfs_t
+	if syscall.Statfs(memory, &fs) == nil && fs.Bavail*uint64(fs.Bsize) > enough && syscall.Access(memory, 2) == nil {
+		dirs = append([]string{memory}, dirs...)
+	}
+	return dirs
+}
+
 // copyTree copies a data folder: files and folders only, which is all that
 // initdb makes.
 func copyTree(from, to string, account localpg.Account) error {
@@ -57,9 +75,12 @@ func copyFile(from, to string) error {
 // sweep removes what is left of processes whose keeper was killed too. It is
 // only housekeeping, so nothing here fails a test.
 func sweep() {
-	folders, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
-	if err != nil {
-		return
+	var folders []string
+	for _, parent := range parents() {
+		found, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
+		if err == nil { // only a bad pattern fails
+			folders = append(folders, found...)
+		}
 	}
 	for _, folder := range folders {
 		info, err := os.Stat(folder)

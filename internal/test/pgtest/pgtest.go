@@ -77,7 +77,9 @@ func create(t testing.TB, from string) string {
 		t.Fatalf("pgtest: %v", err)
 	}
 	name := fmt.Sprintf("test_%d", number.Add(1))
-	if err := c.exec("CREATE DATABASE " + name + " TEMPLATE " + from); err != nil {
+	// Copying files is twice as fast as writing them through the log, where
+	// nothing is flushed.
+	if err := c.exec("CREATE DATABASE " + name + " STRATEGY file_copy TEMPLATE " + from); err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
 	t.Cleanup(func() {
@@ -93,7 +95,7 @@ func makeTemplate() error {
 	if err != nil {
 		return err
 	}
-	if err := c.exec("CREATE DATABASE " + templateName); err != nil {
+	if err := c.exec("CREATE DATABASE " + templateName + " STRATEGY file_copy"); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

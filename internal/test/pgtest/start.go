@@ -29,7 +29,7 @@ const keep = `dir=$1; shift; "$@" & pid=$!; cat >/dev/null; kill -QUIT $pid; wai
 // with fsync off it costs little, and commits behave as on a site.
 var settings = []string{
 	"listen_addresses=", "fsync=off", "full_page_writes=off", "synchronous_commit=on",
-	"max_connections=200", "shared_buffers=64MB", "max_wal_size=1GB", "jit=off",
+	"max_connections=200", "shared_buffers=64MB", "max_wal_size=256MB", "jit=off",
 	"timezone=UTC", "log_timezone=UTC", "log_min_messages=warning", "unix_socket_permissions=0700",
 }
 
@@ -69,11 +69,7 @@ func start() (*cluster, error) {
 // makeFolder makes the cluster's folder, owned by the account, and locks it for
 // the life of this process. Its path is short: a socket's has 107 octets.
 func makeFolder(account localpg.Account) (string, error) {
-	parent := os.TempDir()
-	if len(parent) > 60 {
-		parent = "/tmp"
-	}
-	folder, err := os.MkdirTemp(parent, prefix)
+	folder, err := os.MkdirTemp(parents()[0], prefix)
 	if err != nil {
 		return "", err
 	}
