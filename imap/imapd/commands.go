@@ -1,0 +1,51 @@
+package imapd
+
+import (
+	"context"
+
+	"posthouse/imap/wire"
+)
+
+// states are the states of RFC 3501 §3 in which a command is allowed.
+type states uint8
+
+const (
+	guest    states = 1 << iota // not authenticated
+	user                        // authenticated, no mailbox selected
+	selected                    // a mailbox is selected
+	anyState = guest | user | selected
+	loggedIn = user | selected
+)
+
+// command is one command while it runs. Its handler reads the arguments from
+// lex, ends them with lex.End, works, writes untagged responses, and returns nil
+// for OK or an error that [tagged] knows how to answer: see reply.go.
+type command struct {
+	tag, name string // name is in upper case, without UID
+	uid       bool   // UID FETCH, UID STORE, …
+	lex       *wire.Lexer
+
+	code string // response code of the tagged OK, without its brackets: "READ-ONLY"
+	text string // text of the tagged OK; "NAME completed" when empty
+}
+
+// commandSpec says how a command is dispatched.
+type commandSpec struct {
+	in  states
+	run func(s *session, ctx context.Context, c *command) error
+	// noExpunge: while the command runs the client may not hear EXPUNGE, because
+	// it speaks in sequence numbers (RFC 3501 §7.4.1).
+	noExpunge bool
+}
+
+// commands is filled by init, because handlers refer to what refers to it.
+var commands map[string]commandSpec
+
+func init() {
+	commands = map[string]commandSpec{
+		"CAPABILITY": {in: anyState, run: (*session).cmdCapability},
+		"NOOP":       {in: anyState, run: (*session).cmdNoop},
+		"CHECK":      {in: selected, run: (*session).cmdNoop},
+		"LOGOUT":     {in: anyState, run: (*session).cmdLogout},
+	}
+}
