@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// mailboxes that the delivery benchmark spreads its mail over.
+const spread = 8
+
+// benchDelivery sends n mails over each number of connections and waits until
+// STATUS counts them all; the CPU figure includes Postgres and, for Posthouse,
+// the folding of the texts until none is left to do.
+func benchDelivery(o options) error {
+	all, err := start(o)
+	if err != nil {
+		return err
+	}
+	defer stopAll(all)
+	if o.n == 0 {
+		o.n = 1500
+	}
+	t := newTable()
+	for round := range o.rounds {
+		for _, conns := range strings.Split(o.conns, ",") {
+			n, err := strconv.Atoi(conns)
+			if err != nil {
+				return fmt.Errorf("--conns: %w", err)
+			}
+			mails := makeMails(uint64(round*100+n), o.n)
+			for _, s := range all {
+				if err := deliveryRound(s, t, mails, n); err != nil {
+					return fmt.Errorf("%s, %d connections: %w", s.name, n, err)
+				}
+			}
+		}
+	}
+	t.print()
+	return nil
+}
+
+func makeMails(seed uint64, n int) [][]byte {
+	c := newCorpus(seed)
+	mails := make([][]byte, n)
+	for i := range mails {
+		mails[i] = c.message(c.size(12000))
+	}
+	return mails
+}
+
+func deliveryRound(s *server, t *table, mails [][]byte, conns int) error {
+	before, err := countAll(s)
+	if err != nil {
+		return err
+	}
+	cpu, began := s.cpu(), time.Now()
+	if err := sendAll(s.smtp, mails, conns); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		now, err := countAll(s)
+		if err != nil {
+			return err
+		}
+		if now == before+len(mails) {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d of %d mails visible after two minutes", now-before, len(mails))
+		}
+	}
+	took := time.Since(began)
+	if err := s.settle(); err != nil {
+		return err
+	}
+	label := fmt.Sprintf("%d connections: ", conns)
+	t.add(s.name, label+"delivered and visible", "messages/s", float64(len(mails))/took.Seconds())
+	t.add(s.name, label+"CPU per message", "ms", float64((s.cpu()-cpu).Microseconds())/1000/float64(len(mails)))
+	return nil
+}
+
+// sendAll spreads the mails over connections and mailboxes.
+func sendAll(addr string, mails [][]byte, conns int) error {
+	work := make(chan int, len(mails))
+	for i := range mails {
+		work <- i
+	}
+	close(work)
+	errs := make(chan error, conns)
+	var wg sync.WaitGroup
+	for range conns {
+		wg.Go(func() {
+			c, err := dialSMTP(addr)
+			if err != nil {
+				errs <- err
+				return
+			}
+			defer c.close()
+			for i := range work {
+				if err := c.send(address(i%spread), mails[i]); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+func countAll(s *server) (int, error) {
+	sum := 0
+	for i := range spread {
+		c, err := dialIMAP(s.imap, false, address(i))
+		if err != nil {
+			return 0, err
+		}
+		n, err := c.messages()
+		c.close()
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// settle waits until Posthouse's texts are folded; Dovecot has no such work.
+func (s *server) settle() error {
+	if s.database == "" {
+		time.Sleep(300 * time.Millisecond) // its processes end and are waited for
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	db, err := pgx.Connect(ctx, s.database)
+	if err != nil {
+		return err
+	}
+	defer db.Close(ctx)
+	for {
+		var left int
+		if err := db.QueryRow(ctx, "SELECT count(*) FROM text_todo").Scan(&left); err != nil {
+			return err
+		}
+		if left == 0 {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}

@@ -1,0 +1,134 @@
+// Command bench measures Posthouse, side by side with Debian's Postfix and
+// Dovecot in the same run where both can do the work. One command each:
+//
+//	go run ./bench delivery      visible messages/s and CPU per message at 1, 8, 32 connections
+//	go run ./bench mailbox       FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE in a mailbox of --n messages
+//	go run ./bench idle          memory per idle TLS session
+//	go run ./bench login         CPU per login
+//	go run ./bench isolation     delivery latency while another account works hard
+//	go run ./bench memory        server memory with ten 25 MB mails in flight, and idle
+//
+// It needs bin/posthouse (make build) and, for the comparison, root and Debian's
+// packages postfix, dovecot-imapd and dovecot-lmtpd; without them it measures
+// Posthouse alone and says so. Rounds alternate between the servers; medians
+// are reported. Everything stays on loopback.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+)
+
+// options of a run.
+type options struct {
+	binary string
+	n      int
+	rounds int
+	only   string
+	conns  string
+}
+
+type benchmark struct {
+	name, help string
+	run        func(options) error
+}
+
+var benchmarks = []benchmark{
+	{"delivery", "visible messages/s and CPU per message", benchDelivery},
+	{"mailbox", "FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE", benchMailbox},
+	{"idle", "memory per idle TLS session", benchIdle},
+	{"login", "CPU per login", benchLogin},
+	{"isolation", "delivery latency beside a busy account", benchIsolation},
+	{"memory", "server memory, idle and under ten 25 MB mails", benchMemory},
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "binary", "bin/posthouse", "the Posthouse binary")
+	flag.IntVar(&o.n, "n", 0, "messages (default: what the benchmark needs)")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are reported")
+	flag.StringVar(&o.only, "only", "", "measure one server: posthouse or dovecot")
+	flag.StringVar(&o.conns, "conns", "1,8,32", "connections of the delivery benchmark")
+	flag.Usage = usage
+	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
+		usage()
+		os.Exit(2)
+	}
+	name := os.Args[1]
+	if err := flag.CommandLine.Parse(os.Args[2:]); err != nil {
+		os.Exit(2)
+	}
+	for _, b := range benchmarks {
+		if b.name != name {
+			continue
+		}
+		if err := b.run(o); err != nil {
+			fmt.Fprintln(os.Stderr, "bench "+name+":", err)
+			os.Exit(1)
+		}
+		return
+	}
+	fmt.Fprintf(os.Stderr, "bench: no benchmark %q\n", name)
+	usage()
+	os.Exit(2)
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: go run ./bench NAME [flags]")
+	for _, b := range benchmarks {
+		fmt.Fprintf(os.Stderr, "  %-10s %s\n", b.name, b.help)
+	}
+	flag.PrintDefaults()
+}
+
+// table collects figures by metric and server and prints them with ratios.
+type table struct {
+	order  []string
+	values map[string]map[string][]float64
+	unit   map[string]string
+}
+
+func newTable() *table {
+	return &table{values: make(map[string]map[string][]float64), unit: make(map[string]string)}
+}
+
+func (t *table) add(server, metric, unit string, v float64) {
+	if t.values[metric] == nil {
+		t.order = append(t.order, metric)
+		t.values[metric] = make(map[string][]float64)
+		t.unit[metric] = unit
+	}
+	t.values[metric][server] = append(t.values[metric][server], v)
+}
+
+func (t *table) print() {
+	fmt.Printf("%-44s %14s %14s %8s\n", "median", "posthouse", "dovecot", "ratio")
+	for _, m := range t.order {
+		p, pOK := median(t.values[m]["posthouse"])
+		d, dOK := median(t.values[m]["dovecot"])
+		line := fmt.Sprintf("%-44s %14s %14s", m+" ("+t.unit[m]+")", figure(p, pOK), figure(d, dOK))
+		if pOK && dOK && d != 0 {
+			line += fmt.Sprintf(" %8.3f", p/d)
+		}
+		fmt.Println(line)
+	}
+}
+
+func figure(v float64, ok bool) string {
+	if !ok {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func median(v []float64) (float64, bool) {
+	if len(v) == 0 {
+		return 0, false
+	}
+	s := append([]float64(nil), v...)
+	sort.Float64s(s)
+	return s[len(s)/2], true
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// server is one mail server under measurement, with accounts user0 to user49.
+type server struct {
+	name              string
+	smtp, imap, imaps string // addresses
+	root              int    // pid whose tree is measured
+	more              []int  // further roots (Dovecot beside Postfix)
+	database          string // Posthouse's, to see when the text packs are done
+	stop              func()
+}
+
+const (
+	domain   = "example.test"
+	password = "correct horse"
+	accounts = 50
+)
+
+func address(i int) string { return fmt.Sprintf("user%d@%s", i, domain) }
+
+// start gives the servers to measure: Posthouse, and Dovecot where it can run.
+func start(o options) ([]*server, error) {
+	var all []*server
+	if o.only != "dovecot" {
+		p, err := startPosthouse(o.binary)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	if o.only != "posthouse" {
+		d, err := startDovecot()
+		if errors.Is(err, errNoComparison) {
+			fmt.Println("measuring Posthouse alone:", err)
+		} else if err != nil {
+			stopAll(all)
+			return nil, err
+		} else {
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+func stopAll(all []*server) {
+	for _, s := range all {
+		s.stop()
+	}
+}
+
+func startPosthouse(binary string) (*server, error) {
+	data, err := os.MkdirTemp("", "posthouse-bench-")
+	if err != nil {
+		return nil, err
+	}
+	// The server gives up root: its folder must be within its reach.
+	if err := os.Chmod(data, 0o755); err != nil {
+		return nil, err
+	}
+	args := []string{"serve", "--local", "--json-ready", "--data", filepath.Join(data, "data")}
+	for i := range accounts {
+		args = append(args, "--account", address(i)+":"+password)
+	}
+	cmd := exec.Command(binary, args...)
+	log, err := os.Create(filepath.Join(data, "log"))
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s (make build makes it): %w", binary, err)
+	}
+	var ready struct {
+		Listen   map[string]string `json:"listen"`
+		Database string            `json:"database"`
+	}
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &ready)
+	}
+	if err != nil {
+		cmd.Process.Kill()
+		text, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("posthouse did not become ready: %w\n%s", err, text)
+	}
+	return &server{name: "posthouse", smtp: ready.Listen["smtp"], imap: ready.Listen["imap"], imaps: ready.Listen["imaps"],
+		root: cmd.Process.Pid, database: ready.Database,
+		stop: func() {
+			cmd.Process.Signal(os.Interrupt)
+			cmd.Wait()
+			os.RemoveAll(data)
+		}}, nil
+}
+
+// freePort asks the kernel for a port on loopback.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// waitFor dials addr until it answers, for at most ten seconds.
+func waitFor(addr string) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("nothing listens on %s: %w", addr, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
