@@ -40,6 +40,9 @@ func refusal(err error) (answer *imap.Error, ours bool) {
 	if e, ok := errors.AsType[*wire.SyntaxError](err); ok {
 		return &imap.Error{Type: imap.StatusResponseTypeBad, Text: e.Text}, false
 	}
+	if e, ok := errors.AsType[wire.NameError](err); ok {
+		return &imap.Error{Type: imap.StatusResponseTypeNo, Code: imap.ResponseCodeCannot, Text: "The " + e.Error()}, false
+	}
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
 			return &imap.Error{Type: imap.StatusResponseTypeNo, Code: r.code, Text: r.text}, false

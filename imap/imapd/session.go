@@ -43,7 +43,7 @@ type session struct {
 	over    bool              // close after the tagged answer
 	bad     int               // wrong commands in a row
 	count   int               // commands
-	enabled map[imap.Cap]bool // ENABLE
+	enabled map[imap.Cap]bool // by ENABLE
 
 	account directory.Account // after login
 	box     *mailbox          // in the selected state
