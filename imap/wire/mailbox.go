@@ -53,6 +53,24 @@ func EncodeMailbox(name string, acceptUTF8 bool) string {
 	return EncodeUTF7(name)
 }
 
+// Mailbox writes a decoded mailbox name, always quoted: some clients cannot take
+// one as a literal (and no name has a character that would need it).
+func (e *Encoder) Mailbox(name string, acceptUTF8 bool) {
+	e.Byte('"')
+	for part := EncodeMailbox(name, acceptUTF8); ; {
+		i := strings.IndexAny(part, `"\`)
+		if i < 0 {
+			e.Raw(part)
+			break
+		}
+		e.Raw(part[:i])
+		e.Byte('\\')
+		e.Byte(part[i])
+		part = part[i+1:]
+	}
+	e.Byte('"')
+}
+
 // canonicalInbox writes a first level of "inbox" in capitals.
 func canonicalInbox(name string) string {
 	const inbox = "INBOX"

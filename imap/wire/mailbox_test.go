@@ -63,3 +63,24 @@ func TestTRUST10BadMailboxNames(t *testing.T) {
 		}
 	}
 }
+
+func TestEncodeMailboxIsQuoted(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		utf8 bool
+		want string
+	}{
+		{"INBOX", false, `"INBOX"`},
+		{`a"b\c`, false, `"a\"b\\c"`},
+		{"ä&", false, `"&AOQ-&-"`},
+		{"ä&", true, `"ä&"`},
+		{strings.Repeat("x", 1000), false, `"` + strings.Repeat("x", 1000) + `"`},
+	} {
+		var out strings.Builder
+		e := NewEncoder(&out)
+		e.Mailbox(c.name, c.utf8)
+		if err := e.Flush(); err != nil || out.String() != c.want {
+			t.Errorf("%q is written %s, %v; want %s", c.name, out.String(), err, c.want)
+		}
+	}
+}
