@@ -3,7 +3,9 @@ package directory
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -31,7 +33,7 @@ type Options struct {
 	// without a domain: the hostname itself or its nearest parent that is a
 	// local domain, else the oldest domain.
 	Hostname string
-	Log      *slog.Logger
+	Log      *slog.Logger // nil: slog.Default
 	// OnCreate and OnRemove run inside the transaction that adds or removes an
 	// account; both may be nil.
 	OnCreate, OnRemove func(ctx context.Context, tx pgx.Tx, accountID int64) error
@@ -46,30 +48,55 @@ type ThrottleOptions struct {
 
 // Directory answers from Postgres. It is safe for concurrent use.
 type Directory struct {
-	pool *pgxpool.Pool
-	opts Options
+	pool     *pgxpool.Pool
+	opts     Options
+	log      *slog.Logger
+	resolved *resolveCache
+	hasher   *hasher
+	throttle *throttle
+	watches  *watches
+	stop     context.CancelFunc
+	done     sync.WaitGroup
 }
+
+// MinKey is the least length of Options.Key, in octets.
+const MinKey = 32
 
 // New opens the directory. It starts one goroutine, which listens for changes
 // on a connection of its own; Close ends it.
 func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
-	return &Directory{pool: pool, opts: opts}, nil
+	if len(opts.Key) < MinKey {
+		return nil, fmt.Errorf("directory: secret key of %d octets, want %d: %w", len(opts.Key), MinKey, ErrInvalid)
+	}
+	d := &Directory{
+		pool:     pool,
+		opts:     opts,
+		log:      opts.Log,
+		resolved: newResolveCache(),
+		hasher:   newHasher(opts.Key),
+		throttle: newThrottle(pool, opts.Key, opts.Throttle),
+		watches:  newWatches(),
+	}
+	if d.log == nil {
+		d.log = slog.Default()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	d.stop = stop
+	d.done.Go(func() { d.listen(ctx) })
+	return d, nil
 }
 
-// Close ends the listener and closes no channel given out by Revoked.
-func (d *Directory) Close() {}
-
-type dryRunKey struct{}
-
-// DryRun gives a context under which every change is checked, made and rolled back.
-func DryRun(ctx context.Context) context.Context {
-	return context.WithValue(ctx, dryRunKey{}, true)
+// Close ends the listener and waits for it. Channels given out by Revoked stay
+// open for good.
+func (d *Directory) Close() {
+	d.stop()
+	d.done.Wait()
 }
 
 // Account is a person's mailbox tree and its policy.
 type Account struct {
 	ID            int64
-	Address       mail.Address
+	Address       mail.Address // folded
 	Disabled      bool
 	Retention     mail.Retention
 	Pop3MarksSeen bool   // RETR sets \Seen

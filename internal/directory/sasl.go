@@ -1,31 +1,214 @@
 package directory
 
-import "context"
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
 
-// Mechanisms are the SASL mechanisms for this client, best first. Whether
-// plain-text ones may be used without TLS is the protocol's to decide.
+	"github.com/xdg-go/scram"
+)
+
+// Mechanisms are the SASL mechanisms to offer to this client, best first.
+// Whether those that show the password may be used without TLS is for the
+// protocol to decide. LOGIN works everywhere, but only SMTP clients that know
+// nothing else need to be told.
 func (d *Directory) Mechanisms(c Client) []string {
+	if c.Protocol == "smtp" {
+		return []string{"SCRAM-SHA-256", "PLAIN", "LOGIN"}
+	}
 	return []string{"SCRAM-SHA-256", "PLAIN"}
 }
 
-// Exchange is one SASL authentication (RFC 4422).
-type Exchange struct{}
+// ShowsPassword reports whether mech sends the password itself, so that it
+// belongs under TLS.
+func ShowsPassword(mech string) bool {
+	return strings.EqualFold(mech, "PLAIN") || strings.EqualFold(mech, "LOGIN")
+}
+
+// MaxResponse bounds a client's response in octets, decoded; more is ErrMalformed.
+const MaxResponse = 8192
+
+// Exchange is one SASL authentication (RFC 4422). It is not safe for concurrent use.
+type Exchange struct {
+	d       *Directory
+	client  Client
+	step    func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+	account Account
+
+	user  string                    // LOGIN
+	login *login                    // SCRAM
+	conv  *scram.ServerConversation // SCRAM
+	nonce string                    // SCRAM
+	start time.Time
+}
 
 // NewExchange begins one; mech is matched without regard to case. The only
 // error is ErrMechanism.
-func (d *Directory) NewExchange(mech string, c Client) (*Exchange, error) { return nil, ErrMechanism }
+func (d *Directory) NewExchange(mech string, c Client) (*Exchange, error) {
+	x := &Exchange{d: d, client: c, start: time.Now()}
+	switch strings.ToUpper(mech) {
+	case "PLAIN":
+		x.step = x.plain
+	case "LOGIN":
+		x.step = x.loginUser
+	case "SCRAM-SHA-256":
+		x.step = x.scramFirst
+	default:
+		return nil, fmt.Errorf("%q: %w", mech, ErrMechanism)
+	}
+	return x, nil
+}
 
 // Next takes the client's response, decoded from base64, and gives the
-// challenge to send. nil says that the client sent no initial response; an
-// empty one that is there ("=") is not nil. When done is true there is nothing
-// more to send but the protocol's OK, and Account holds who it is. Errors are
-// those of Authenticate and ErrMalformed.
+// challenge to send. nil says that the client sent no initial response; one
+// that is there but empty ("=") is not nil. When done is true there is nothing
+// more to send but the protocol's OK, and Account says who it is. Errors are
+// those of Authenticate and ErrMalformed; the exchange is over then.
 //
 // A client that cancels with "*" is the caller's to answer; the exchange is
 // then dropped and costs nothing.
 func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
-	return nil, false, errUnbuilt
+	if len(response) > MaxResponse {
+		return nil, false, ErrMalformed
+	}
+	challenge, done, err = x.step(ctx, response)
+	if done || err != nil {
+		x.step = func(context.Context, []byte) ([]byte, bool, error) { return nil, false, ErrMalformed }
+	}
+	return challenge, done, err
 }
 
 // Account is who logged in, after Next said done.
-func (x *Exchange) Account() Account { return Account{} }
+func (x *Exchange) Account() Account { return x.account }
+
+// plain is RFC 4616: authzid NUL authcid NUL password.
+func (x *Exchange) plain(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	f := bytes.Split(response, []byte{0})
+	if len(f) != 3 || len(f[1]) == 0 || !utf8.Valid(response) {
+		return nil, false, ErrMalformed
+	}
+	user := string(f[1])
+	if authzid := string(f[0]); authzid != "" && !strings.EqualFold(authzid, user) {
+		user = "" // RFC 4616 §2: to act for another; nobody may, and it costs what any guess costs
+	}
+	return x.check(ctx, user, string(f[2]))
+}
+
+func (x *Exchange) check(ctx context.Context, user, password string) ([]byte, bool, error) {
+	var err error
+	x.account, err = x.d.Authenticate(ctx, user, password, x.client)
+	return nil, err == nil, err
+}
+
+// loginUser and loginPassword are draft-murchison-sasl-login, for old clients of SMTP.
+func (x *Exchange) loginUser(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte("Username:"), false, nil
+	}
+	if len(response) == 0 {
+		return nil, false, ErrMalformed
+	}
+	x.user = string(response)
+	x.step = x.loginPassword
+	return []byte("Password:"), false, nil
+}
+
+func (x *Exchange) loginPassword(ctx context.Context, response []byte) ([]byte, bool, error) {
+	return x.check(ctx, x.user, string(response))
+}
+
+// scramFirst answers client-first with salt and iterations (RFC 5802 §5). For a
+// user who does not exist they are the site's to invent, the same every time.
+func (x *Exchange) scramFirst(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	var lookup error
+	server, err := scram.SHA256.NewServer(func(user string) (scram.StoredCredentials, error) {
+		if x.login, lookup = x.d.newLogin(ctx, user); lookup == nil {
+			lookup = x.d.scramRead(ctx, x.login, x.client, "")
+		}
+		return x.d.scramCredentials(x.login), lookup
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("SCRAM: %w", err)
+	}
+	x.conv = server.NewConversation()
+	challenge, err := x.conv.Step(string(response))
+	switch {
+	case lookup != nil:
+		return nil, false, x.failed(lookup)
+	case err != nil:
+		return nil, false, ErrMalformed
+	}
+	x.nonce = challenge
+	x.step = x.scramFinal
+	return []byte(challenge), false, nil
+}
+
+// scramRead reads the login and the counts; an attempt that is refused hears so at once.
+func (d *Directory) scramRead(ctx context.Context, l *login, c Client, guess string) error {
+	at := d.throttle.enter(c, l.name, guess)
+	defer at.leave()
+	return d.read(ctx, l, at)
+}
+
+func (d *Directory) scramCredentials(l *login) scram.StoredCredentials {
+	if l == nil {
+		return scram.StoredCredentials{}
+	}
+	s := l.secrets
+	if s.argon2id == "" {
+		s.salt, s.iterations = mac(d.hasher.scram, l.name)[:saltLen], scramIterations
+		s.storedKey = make([]byte, sha256.Size) // no client key has this hash
+		s.serverKey = make([]byte, sha256.Size)
+	}
+	return scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: string(s.salt), Iters: s.iterations},
+		StoredKey:  s.storedKey, ServerKey: s.serverKey,
+	}
+}
+
+// scramFinal checks the client's proof. Many exchanges may have begun before
+// one failed, so the counts are asked for again.
+func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, bool, error) {
+	epoch := x.login.epoch
+	at := x.d.throttle.enter(x.client, x.login.name, x.nonce)
+	defer at.leave()
+	if err := x.d.read(ctx, x.login, at); err != nil {
+		return nil, false, x.failed(err)
+	}
+	challenge, err := x.conv.Step(string(response))
+	ok := err == nil && x.conv.Valid() && x.login.exists && x.login.secrets.argon2id != "" && x.login.epoch == epoch
+	if err == nil && x.conv.AuthzID() != "" && !strings.EqualFold(x.conv.AuthzID(), x.conv.Username()) {
+		ok = false
+	}
+	a, err := x.d.finish(ctx, x.login, at, ok)
+	if err != nil {
+		return nil, false, x.failed(err)
+	}
+	x.account = a
+	x.step = x.scramDone
+	x.d.report(x.client, x.login, nil, time.Since(x.start))
+	return []byte(challenge), false, nil
+}
+
+func (x *Exchange) failed(err error) error {
+	x.d.report(x.client, x.login, err, time.Since(x.start))
+	return err
+}
+
+// scramDone takes the empty response to server-final.
+func (x *Exchange) scramDone(_ context.Context, response []byte) ([]byte, bool, error) {
+	if len(response) > 0 {
+		return nil, false, ErrMalformed
+	}
+	return nil, true, nil
+}
