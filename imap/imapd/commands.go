@@ -25,6 +25,8 @@ type command struct {
 	uid       bool   // UID FETCH, UID STORE, …
 	lex       *wire.Lexer
 
+	answered bool // the handler wrote the tagged response itself
+
 	code string // response code of the tagged OK, without its brackets: "READ-ONLY"
 	text string // text of the tagged OK; "NAME completed" when empty
 }
@@ -47,5 +49,18 @@ func init() {
 		"NOOP":       {in: anyState, run: (*session).cmdNoop},
 		"CHECK":      {in: selected, run: (*session).cmdNoop},
 		"LOGOUT":     {in: anyState, run: (*session).cmdLogout},
+		"ID":         {in: anyState, run: (*session).cmdID},
+
+		"STARTTLS":     {in: guest, run: (*session).cmdStartTLS},
+		"LOGIN":        {in: guest, run: (*session).cmdLogin},
+		"AUTHENTICATE": {in: guest, run: (*session).cmdAuthenticate},
+
+		"ENABLE":  {in: loggedIn, run: (*session).cmdEnable},
+		"IDLE":    {in: loggedIn, run: (*session).cmdIdle},
+		"SELECT":  {in: loggedIn, run: (*session).cmdSelect},
+		"EXAMINE": {in: loggedIn, run: (*session).cmdSelect},
+
+		"CLOSE":    {in: selected, run: (*session).cmdClose},
+		"UNSELECT": {in: selected, run: (*session).cmdUnselect},
 	}
 }

@@ -68,6 +68,9 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
 	running   sync.WaitGroup // sessions
+
+	revocations *revocations
+	recents     recents
 }
 
 // New makes a server.
@@ -79,7 +82,8 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Config: c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{})}
+	s := &Server{Config: c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{}),
+		revocations: newRevocations(c.Directory)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -212,7 +216,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 
 	done := make(chan struct{})
-	go func() { s.running.Wait(); close(done) }()
+	go func() { s.running.Wait(); s.revocations.running.Wait(); close(done) }()
 	defer s.cancel()
 	select {
 	case <-done:

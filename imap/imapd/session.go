@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
@@ -39,11 +40,14 @@ type session struct {
 	log    *slog.Logger
 	start  time.Time
 
-	state   states            // exactly one of guest, user, selected
-	over    bool              // close after the tagged answer
-	bad     int               // wrong commands in a row
-	count   int               // commands
-	enabled map[imap.Cap]bool // by ENABLE
+	state    states            // exactly one of guest, user, selected
+	over     bool              // close after the tagged answer
+	bad      int               // wrong commands in a row
+	count    int               // commands
+	enabled  map[imap.Cap]bool // by ENABLE
+	failures int               // logins refused
+	revoked  atomic.Bool       // set before a poke: the session must end
+	atEnd    []func()
 
 	account directory.Account // after login
 	box     *mailbox          // in the selected state
@@ -184,6 +188,9 @@ func (s *session) expelled() error {
 	if s.srv.isClosing() {
 		return bye(imap.ResponseCodeUnavailable, "Server is shutting down")
 	}
+	if s.revoked.Load() {
+		return bye(imap.ResponseCodeExpired, "The password was changed or the account disabled")
+	}
 	return nil
 }
 
@@ -267,6 +274,9 @@ func (s *session) stranger(err error) error {
 
 // answer writes the tagged response. An error ends the session.
 func (s *session) answer(c *command, err error) error {
+	if err == nil && c.answered {
+		return nil
+	}
 	if err == nil {
 		s.bad = 0
 		text := c.text
@@ -311,7 +321,16 @@ func (s *session) tagged(c *command, status imap.StatusResponseType, code, text 
 func (s *session) end() {
 	s.lex.Release()
 	s.unselect()
+	for _, f := range s.atEnd {
+		f()
+	}
+	if s.state != guest {
+		s.log.Info("logout", "event", "imap.logout", "commands", s.count, "duration", time.Since(s.start))
+	}
 }
+
+// onEnd has f called when the session ends.
+func (s *session) onEnd(f func()) { s.atEnd = append(s.atEnd, f) }
 
 // handshake starts TLS, within the time for a command.
 func (s *session) handshake(ctx context.Context) error {

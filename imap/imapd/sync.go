@@ -13,16 +13,14 @@ import (
 type mailbox struct {
 	id       mailstore.MailboxID
 	name     string
-	readOnly bool             // EXAMINE
-	validity uint32           // UIDVALIDITY
-	recent   mailstore.UID    // UIDs from here on are \Recent to this session; 0: none
+	readOnly bool   // EXAMINE
+	validity uint32 // UIDVALIDITY
+	modseq   mailstore.ModSeq
+	recent   mailstore.UIDSet // \Recent in this session
 	view     *mailstore.View  // what the client was told
 	watch    *mailstore.Watch // subscribed before view was loaded
-	keywords int              // how many keywords the last FLAGS response named
+	stale    bool             // the watch fired, and the news could not be fetched
 }
-
-// isRecent reports whether a message is \Recent in this session.
-func (b *mailbox) isRecent(uid mailstore.UID) bool { return b.recent != 0 && uid >= b.recent }
 
 // unselect leaves the selected state, if the session is in it.
 func (s *session) unselect() {
@@ -37,27 +35,108 @@ func (s *session) unselect() {
 }
 
 // sync tells the client what happened in the selected mailbox since it was last
-// told: EXPUNGE, EXISTS, RECENT, FLAGS, FETCH, in this order (RFC 3501 §7). With
-// keepExpunged messages that went stay in the view until a later call.
+// told. With keepExpunged messages that went stay in the view until a later
+// call, as they must while sequence numbers are in use (RFC 3501 §7.4.1).
 func (s *session) sync(ctx context.Context, keepExpunged bool) error {
 	select {
 	case <-s.box.watch.C:
 	default:
-		return nil // nothing happened
+		// Expunges that were held back left no other sign than the stale mark.
+		if !s.box.stale || keepExpunged {
+			return nil
+		}
 	}
 	return s.syncNow(ctx, keepExpunged)
 }
 
-// syncNow is sync without asking the watch first.
+// syncNow is sync without asking the watch. A database that does not answer is
+// no reason to fail the command: the news is told with a later one.
 func (s *session) syncNow(ctx context.Context, keepExpunged bool) error {
-	view, changes, err := s.srv.Store.Advance(ctx, s.box.view, keepExpunged)
+	changes, err := s.advance(ctx, keepExpunged)
 	if errors.Is(err, mailstore.ErrNoMailbox) {
 		return bye(imap.ResponseCodeNonExistent, "The selected mailbox was deleted")
 	}
 	if err != nil {
-		return err
+		s.box.stale = true
+		s.log.Error("changes not read", "event", "imap.sync", "error", err)
+		return nil
 	}
-	_ = changes
-	s.box.view = view
+	s.tell(ctx, changes)
 	return nil
+}
+
+// news is what a new view has for the client.
+type news struct {
+	old *mailstore.View
+	mailstore.Changes
+}
+
+// advance brings the view forward, without telling the client.
+func (s *session) advance(ctx context.Context, keepExpunged bool) (news, error) {
+	old := s.box.view
+	view, changes, err := s.srv.Store.Advance(ctx, old, keepExpunged)
+	if err != nil {
+		return news{}, err
+	}
+	s.box.view = view
+	s.box.stale = keepExpunged
+	return news{old, changes}, nil
+}
+
+// tell writes what is new, in the order that clients rely on: EXPUNGE, EXISTS,
+// RECENT, FLAGS when a keyword is new, FETCH.
+func (s *session) tell(ctx context.Context, n news) {
+	box := s.box
+	s.tellExpunged(n)
+	if !n.Added.IsEmpty() {
+		s.claim(ctx, n.Added)
+		s.untaggedNumber(box.view.Len(), "EXISTS")
+		s.untaggedNumber(box.recent.Len(), "RECENT")
+	}
+	if n.KeywordsChanged {
+		s.writeFlags(box)
+	}
+	names := flagNames{table: box.view.Keywords()}
+	for uid := range n.Flagged.Each {
+		if seq, ok := box.view.Seq(uid); ok {
+			s.enc.Raw("* ")
+			s.enc.Number(uint64(seq))
+			s.enc.Raw(" FETCH (UID ")
+			s.enc.Number(uint64(uid))
+			s.enc.Raw(" FLAGS ")
+			s.enc.Raw(names.text(box.view.Flags(seq), box.recent.Contains(uid)))
+			s.enc.Raw(")\r\n")
+		}
+	}
+}
+
+// tellExpunged writes EXPUNGE from the last message to the first, so that the
+// numbers of those still to be named do not move.
+func (s *session) tellExpunged(n news) {
+	for i := len(n.Expunged) - 1; i >= 0; i-- {
+		r := n.Expunged[i]
+		for uid := r.Hi; ; uid-- {
+			if seq, ok := n.old.Seq(uid); ok {
+				s.untaggedNumber(seq, "EXPUNGE")
+			}
+			if uid == r.Lo {
+				break
+			}
+		}
+	}
+	s.box.recent = s.box.recent.Subtract(n.Expunged)
+}
+
+// claim takes \Recent for new messages, unless another session was faster. A
+// session that only examines the mailbox takes nothing away.
+func (s *session) claim(ctx context.Context, added mailstore.UIDSet) {
+	if s.box.readOnly || !s.srv.recents.first(s.box.id, added[len(added)-1].Hi) {
+		return
+	}
+	first, err := s.srv.Store.ClaimRecent(ctx, s.acct(), s.box.id)
+	if err != nil {
+		s.log.Warn("recent not claimed", "event", "imap.sync", "error", err)
+		return
+	}
+	s.box.recent = s.box.recent.Union(added.Intersect(mailstore.UIDsBetween(first, ^mailstore.UID(0))))
 }
