@@ -1,0 +1,179 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"posthouse/internal/config"
+	"posthouse/internal/directory"
+	"posthouse/mailstore"
+	"posthouse/mailstore/localpg"
+	"posthouse/migrations"
+)
+
+// place says which server a command is about.
+type place struct {
+	Config   string `help:"Configuration file of a site (default /etc/posthouse/posthouse.toml where it exists)." placeholder:"FILE"`
+	Data     string `help:"Data folder (default $$XDG_DATA_HOME/posthouse; for a site or root /var/lib/posthouse)." placeholder:"DIR"`
+	Database string `help:"Postgres to use instead of the private one in the data folder." placeholder:"URL" env:"POSTHOUSE_DATABASE_URL"`
+}
+
+// resolve makes the configuration of a command other than serve: that of the
+// file if there is one, else of a local server.
+func (p *place) resolve() (config.Config, error) {
+	file := p.Config
+	if file == "" && p.Data == "" {
+		if _, err := os.Stat(config.File); err == nil {
+			file = config.File
+		}
+	}
+	c := config.Local()
+	if file != "" {
+		c = config.Site()
+		if err := c.Read(file); err != nil {
+			return c, err
+		}
+	}
+	p.overrule(&c)
+	return c, c.Check()
+}
+
+// overrule puts the flags and the variable above the file.
+func (p *place) overrule(c *config.Config) {
+	c.Data = cmp.Or(p.Data, c.Data)
+	c.Database = cmp.Or(p.Database, c.Database)
+}
+
+// site is an open database and what works on it.
+type site struct {
+	config    config.Config
+	url       string
+	cluster   *localpg.Cluster // nil: the user's own database, or a running server's
+	pool      *pgxpool.Pool
+	store     *mailstore.Store
+	directory *directory.Directory
+}
+
+// open opens the site for a command, whether its server runs or not.
+func (con *console) open(ctx context.Context) (*site, error) { return con.openSite(ctx, false) }
+
+// openNew is open for the commands that a new site begins with: it makes the
+// private cluster where there is none yet.
+func (con *console) openNew(ctx context.Context) (*site, error) { return con.openSite(ctx, true) }
+
+func (con *console) openSite(ctx context.Context, create bool) (_ *site, err error) {
+	c, err := con.place.resolve()
+	if err != nil {
+		return nil, err
+	}
+	log, err := newLog(con.err, config.Log{Level: "warn", Format: c.Log.Format})
+	if err != nil {
+		return nil, err
+	}
+	s := &site{config: c, url: c.Database}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.url == "" {
+		if err := s.attach(ctx, create, log); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.checkSchema(ctx, log); err != nil {
+		return nil, err
+	}
+	if s.pool, err = newPool(ctx, s.url, 4); err != nil {
+		return nil, err
+	}
+	if s.store, err = mailstore.Open(ctx, s.pool, mailstore.Options{Log: log}); err != nil {
+		return nil, fmt.Errorf("open the mailstore: %w", err)
+	}
+	key, err := s.key()
+	if err != nil {
+		return nil, err
+	}
+	s.directory, err = directory.New(s.pool, directory.Options{
+		Key: key, Hostname: c.Hostname, Log: log,
+		OnCreate: onCreate(s.store), OnRemove: onRemove(s.store),
+	})
+	return s, err
+}
+
+// attach connects to the private cluster: through the server that runs it, else
+// by starting it for as long as the command takes.
+func (s *site) attach(ctx context.Context, create bool, log *slog.Logger) error {
+	account, drop, err := localpg.Unprivileged()
+	if err != nil {
+		return fail(exitConfig, "%w", err)
+	}
+	if create {
+		if err := makeData(s.config.Data, account); err != nil {
+			return err
+		}
+	} else if _, err := os.Stat(s.config.Data); errors.Is(err, fs.ErrNotExist) {
+		return fail(exitDatabase, "there is no posthouse in %s: start one with `posthouse serve`, begin one with `posthouse domain add`, or say where it is with --config, --data or --database", s.config.Data)
+	}
+	if drop {
+		if err := dropRoot(account); err != nil {
+			return err
+		}
+	}
+	if err := reach(s.config.Data); err != nil {
+		return err
+	}
+	return s.startCluster(ctx, create, log)
+}
+
+// key is the site's secret key. A command that works on a database from a
+// machine without the site's files has none, and needs none: what it writes
+// does not depend on it.
+func (s *site) key() ([]byte, error) {
+	if s.config.Database != "" {
+		if _, err := os.Stat(s.config.SecretKey); errors.Is(err, fs.ErrNotExist) {
+			key := make([]byte, config.SecretKeySize)
+			rand.Read(key)
+			return key, nil
+		}
+	}
+	return config.OpenSecretKey(s.config.SecretKey)
+}
+
+// close gives everything back; a private cluster that was started for the
+// command is stopped.
+func (s *site) close() {
+	if s.directory != nil {
+		s.directory.Close()
+	}
+	if s.store != nil {
+		s.store.Close()
+	}
+	if s.pool != nil {
+		s.pool.Close()
+	}
+	if s.cluster != nil {
+		s.cluster.Stop(context.Background())
+	}
+}
+
+// explain says what an error of the directory means for a command on the named
+// thing, and what to do.
+func explain(err error, kind, name string) error {
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return fmt.Errorf("%s %s: %w; `posthouse %s list` shows those that exist", kind, name, err, kind)
+	case err != nil:
+		return fmt.Errorf("%s %s: %w", kind, name, err)
+	}
+	return nil
+}

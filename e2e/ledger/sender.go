@@ -1,0 +1,160 @@
+package ledger
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/textproto"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// replyTimeout is how long a client waits for a reply.
+const replyTimeout = 30 * time.Second
+
+// Load is a number of connections that send messages one after the other.
+type Load struct {
+	Ledger      *Ledger
+	Name        string        // begins the ids; unique among the loads of a ledger
+	Address     func() string // of the SMTP listener, which may move at a restart
+	Connections int
+	Recipients  []string // each message goes to one of them or to two
+
+	stop atomic.Bool
+	wg   sync.WaitGroup
+}
+
+// Start begins to send.
+func (l *Load) Start(ctx context.Context) {
+	for i := range l.Connections {
+		l.wg.Go(func() { l.send(ctx, i) })
+	}
+}
+
+// Finish lets every connection bring its current message to an end, and waits.
+func (l *Load) Finish() {
+	l.stop.Store(true)
+	l.wg.Wait()
+}
+
+func (l *Load) send(ctx context.Context, connection int) {
+	var c *client
+	defer func() {
+		if c != nil {
+			c.quit()
+		}
+	}()
+	for n := 0; !l.stop.Load() && ctx.Err() == nil; n++ {
+		id := fmt.Sprintf("%s-%d-%d", l.Name, connection, n)
+		to := []string{l.Recipients[n%len(l.Recipients)]}
+		if n%4 == 3 && len(l.Recipients) > 1 {
+			to = append(to, l.Recipients[(n+1)%len(l.Recipients)])
+		}
+		text := stuff(l.Ledger.Message(id, to...))
+		for ctx.Err() == nil {
+			if c == nil {
+				c = dial(ctx, l.Address())
+			}
+			if c == nil {
+				pause(ctx)
+				continue
+			}
+			outcome, alive := c.deliver(to, text)
+			l.Ledger.Told(id, outcome)
+			if !alive {
+				c.conn.Close()
+				c = nil
+			}
+			if outcome == Accepted {
+				break
+			}
+			pause(ctx)
+		}
+	}
+}
+
+// pause waits before another attempt: a server that is down answers at once.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(20 * time.Millisecond):
+	}
+}
+
+// stuff makes the octets that go after DATA (RFC 5321 §4.5.2), the end included.
+func stuff(text []byte) []byte {
+	var b strings.Builder
+	w := textproto.NewWriter(bufio.NewWriter(&b)).DotWriter()
+	w.Write(text)
+	w.Close()
+	return []byte(b.String())
+}
+
+// client is one SMTP connection.
+type client struct {
+	conn net.Conn
+	text *textproto.Conn
+}
+
+// dial connects and greets; nil when the server is not there.
+func dial(ctx context.Context, address string) *client {
+	d := net.Dialer{Timeout: replyTimeout}
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil
+	}
+	c := &client{conn: conn, text: textproto.NewConn(conn)}
+	if !c.expect("", 220) || !c.expect("EHLO ledger.example.org", 250) {
+		conn.Close()
+		return nil
+	}
+	return c
+}
+
+// expect sends a line, if any, and says whether the reply is the one wanted.
+func (c *client) expect(line string, code int) bool {
+	c.conn.SetDeadline(time.Now().Add(replyTimeout))
+	if line != "" && c.text.PrintfLine("%s", line) != nil {
+		return false
+	}
+	_, _, err := c.text.ReadResponse(code)
+	return err == nil
+}
+
+// deliver sends one message; alive says whether the connection can be used
+// again. Until the data are sent a broken connection is a refusal: the server
+// cannot have taken what it has not seen.
+func (c *client) deliver(to []string, data []byte) (outcome Outcome, alive bool) {
+	if !c.expect("MAIL FROM:<ledger@example.org>", 250) {
+		return Refused, false
+	}
+	for _, address := range to {
+		if !c.expect("RCPT TO:<"+address+">", 250) {
+			return Refused, false
+		}
+	}
+	if !c.expect("DATA", 354) {
+		return Refused, false
+	}
+	c.conn.SetDeadline(time.Now().Add(replyTimeout))
+	// A failed write counts as unknown: the last octets may have arrived.
+	if _, err := c.conn.Write(data); err != nil {
+		return Unknown, false
+	}
+	code, _, err := c.text.ReadResponse(250)
+	switch {
+	case err == nil:
+		return Accepted, true
+	case code != 0:
+		return Refused, true
+	}
+	return Unknown, false
+}
+
+func (c *client) quit() {
+	c.expect("QUIT", 221)
+	c.conn.Close()
+}

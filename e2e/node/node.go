@@ -1,0 +1,216 @@
+// Package node builds the real posthouse program and runs it, for the
+// end-to-end tests and for the crash harness.
+package node
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Patience bounds every step of a node's life. It is long: on a loaded machine
+// a slow start is no failure, and figures are taken elsewhere.
+const Patience = 2 * time.Minute
+
+// Ready is the line of --json-ready.
+type Ready struct {
+	Ready    bool              `json:"ready"`
+	PID      int               `json:"pid"`
+	Hostname string            `json:"hostname"`
+	Listen   map[string]string `json:"listen"`
+	Accounts []Login           `json:"accounts"`
+	Captured Login             `json:"captured"`
+	CA       string            `json:"ca"`
+	Database string            `json:"database"`
+	Postgres struct {
+		PID int `json:"pid"`
+	} `json:"postgres"`
+	Data string `json:"data"`
+}
+
+// Login is an account of the node.
+type Login struct {
+	Address  string `json:"address"`
+	Password string `json:"password"`
+}
+
+// Node is a running server.
+type Node struct {
+	Ready
+	Binary string
+	Took   time.Duration // from start to the ready line
+
+	cmd    *exec.Cmd
+	log    string
+	more   []byte // what came on standard output after the ready line
+	exited chan struct{}
+	err    error // of Wait
+}
+
+// Build compiles the program into dir.
+func Build(dir string) (string, error) {
+	binary := filepath.Join(dir, "posthouse")
+	out, err := exec.Command("go", "build", "-o", binary, "posthouse/cmd/posthouse").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build posthouse: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// Folder makes a temporary folder that the server can reach after it gave up
+// root. The caller removes it.
+func Folder() (string, error) {
+	dir, err := os.MkdirTemp("", "posthouse-e2e-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
+
+// listeners take ports from the kernel, so that nodes do not meet.
+var listeners = []string{"smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "http"}
+
+// Start runs `serve --local` with args and waits for the ready line. Standard
+// error goes to a file in logs. Variables are added to the environment.
+func Start(binary, logs string, variables []string, args ...string) (*Node, error) {
+	f, err := os.CreateTemp(logs, "node-*.log")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	all := []string{"serve", "--local", "--json-ready"}
+	for _, name := range listeners {
+		if !slices.ContainsFunc(args, func(a string) bool { return len(a) > len(name) && a[:len(name)+1] == name+"=" }) {
+			all = append(all, "--listen", name+"=127.0.0.1:0")
+		}
+	}
+	n := &Node{Binary: binary, log: f.Name(), exited: make(chan struct{})}
+	n.cmd = exec.Command(binary, append(all, args...)...)
+	n.cmd.Env = append(os.Environ(), variables...)
+	n.cmd.Stderr = f
+	pipe, err := n.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	if err := n.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line := make(chan []byte, 1)
+	go func() {
+		defer close(n.exited)
+		r := bufio.NewReader(pipe)
+		first, _ := r.ReadBytes('\n')
+		line <- first
+		buf := make([]byte, 4096)
+		for {
+			k, err := r.Read(buf)
+			n.more = append(n.more, buf[:k]...)
+			if err != nil {
+				break
+			}
+		}
+		n.err = n.cmd.Wait()
+	}()
+	select {
+	case first := <-line:
+		n.Took = time.Since(begin)
+		if err := json.Unmarshal(first, &n.Ready); err == nil && n.Ready.Ready {
+			return n, nil
+		}
+		<-n.exited
+		return nil, fmt.Errorf("posthouse did not become ready (%v): %q\n%s", n.err, first, n.Log())
+	case <-time.After(Patience):
+		n.Kill()
+		return nil, fmt.Errorf("posthouse was not ready after %s\n%s", Patience, n.Log())
+	}
+}
+
+// Log is what the server wrote to standard error.
+func (n *Node) Log() string {
+	text, err := os.ReadFile(n.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Extra is what it wrote to standard output after the ready line, once it ended.
+func (n *Node) Extra() string {
+	<-n.exited
+	return string(n.more)
+}
+
+// Exited is closed when the process has ended.
+func (n *Node) Exited() <-chan struct{} { return n.exited }
+
+// Signal sends a signal to the server.
+func (n *Node) Signal(s os.Signal) error { return n.cmd.Process.Signal(s) }
+
+// Kill ends the server with SIGKILL and waits for it.
+func (n *Node) Kill() {
+	n.cmd.Process.Kill()
+	<-n.exited
+}
+
+// Stop ends the server with SIGTERM. The error says if it did not exit with 0.
+func (n *Node) Stop() error {
+	if err := n.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return n.Wait()
+}
+
+// Wait waits for the end of the server; nil is exit code 0.
+func (n *Node) Wait() error {
+	select {
+	case <-n.exited:
+		if n.err != nil {
+			return fmt.Errorf("posthouse: %w\n%s", n.err, n.Log())
+		}
+		return nil
+	case <-time.After(Patience):
+		n.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		<-n.exited
+		return fmt.Errorf("posthouse did not end within %s\n%s", Patience, n.Log())
+	}
+}
+
+// Password finds the password of an account.
+func (n *Node) Password(address string) string {
+	for _, l := range append(slices.Clone(n.Accounts), n.Captured) {
+		if l.Address == address {
+			return l.Password
+		}
+	}
+	return ""
+}
+
+// TLS trusts the node's authority and nothing else.
+func (n *Node) TLS() (*tls.Config, error) {
+	pem, err := os.ReadFile(n.CA)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", n.CA)
+	}
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}, nil
+}
+
+// Command runs another command of the program on the node's data.
+func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, n.Binary, append(args, "--data", n.Data)...).CombinedOutput()
+	return string(out), err
+}
