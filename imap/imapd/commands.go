@@ -60,6 +60,18 @@ func init() {
 		"SELECT":  {in: loggedIn, run: (*session).cmdSelect},
 		"EXAMINE": {in: loggedIn, run: (*session).cmdSelect},
 
+		"LIST":        {in: loggedIn, run: (*session).cmdList},
+		"LSUB":        {in: loggedIn, run: (*session).cmdLsub},
+		"XLIST":       {in: loggedIn, run: (*session).cmdXList},
+		"CREATE":      {in: loggedIn, run: (*session).cmdCreate},
+		"DELETE":      {in: loggedIn, run: (*session).cmdDelete},
+		"RENAME":      {in: loggedIn, run: (*session).cmdRename},
+		"SUBSCRIBE":   {in: loggedIn, run: (*session).cmdSubscribe},
+		"UNSUBSCRIBE": {in: loggedIn, run: (*session).cmdUnsubscribe},
+		"STATUS":      {in: loggedIn, run: (*session).cmdStatus},
+		"NAMESPACE":   {in: loggedIn, run: (*session).cmdNamespace},
+		"APPEND":      {in: loggedIn, run: (*session).cmdAppend},
+
 		"CLOSE":    {in: selected, run: (*session).cmdClose},
 		"UNSELECT": {in: selected, run: (*session).cmdUnselect},
 	}

@@ -1,0 +1,102 @@
+package imapd
+
+import (
+	"context"
+	"strings"
+
+	"posthouse/imap/wire"
+	"posthouse/mailstore"
+)
+
+const codeUseAttr = "USEATTR" // RFC 6154 §3
+
+// cmdCreate is CREATE (RFC 3501 §6.3.3), with the special use of RFC 6154 §3. It
+// creates the missing levels above; a trailing delimiter is ignored.
+func (s *session) cmdCreate(ctx context.Context, c *command) error {
+	name, err := s.newMailboxArg(c.lex)
+	if err != nil {
+		return err
+	}
+	uses, err := parseCreateParams(c.lex)
+	if err != nil {
+		return err
+	}
+	if err := c.lex.End(); err != nil {
+		return err
+	}
+	use, err := s.specialUse(ctx, uses)
+	if err != nil {
+		return err
+	}
+	_, err = s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
+	return err
+}
+
+// newMailboxArg reads the name of a mailbox that is to be: it may end in the
+// delimiter, by which a client says that it will create names below.
+func (s *session) newMailboxArg(lex *wire.Lexer) (string, error) {
+	raw, err := lex.Astring()
+	if err != nil {
+		return "", err
+	}
+	return wire.DecodeMailbox(strings.TrimSuffix(raw, string(wire.Delimiter)), s.enabled["UTF8=ACCEPT"])
+}
+
+// parseCreateParams reads [SP "(" "USE" SP "(" [attribute …] ")" ")"] (RFC 4466).
+func parseCreateParams(lex *wire.Lexer) (uses []string, err error) {
+	if !lex.Accept(' ') || lex.AtEnd() {
+		return nil, nil
+	}
+	err = lex.List(func() error {
+		param, err := lex.Keyword()
+		if err != nil {
+			return err
+		}
+		if param != "USE" {
+			return bad("Unknown CREATE parameter")
+		}
+		if err := lex.SP(); err != nil {
+			return err
+		}
+		flags, err := lex.FlagList()
+		for _, f := range flags {
+			uses = append(uses, string(f))
+		}
+		return err
+	})
+	return uses, err
+}
+
+// creatable are the special uses that a mailbox can be created with. \All and
+// \Flagged would be views of other mailboxes, which are not offered.
+var creatable = []mailstore.SpecialUse{mailstore.Sent, mailstore.Drafts, mailstore.Trash, mailstore.Junk, mailstore.Archive, mailstore.Important}
+
+// specialUse is the use asked for. A mailbox has one, and a use one mailbox:
+// clients look for the one place where sent mail goes.
+func (s *session) specialUse(ctx context.Context, names []string) (mailstore.SpecialUse, error) {
+	if len(names) == 0 {
+		return mailstore.None, nil
+	}
+	use := mailstore.None
+	for _, known := range creatable {
+		if strings.EqualFold(known.String(), names[0]) {
+			use = known
+		}
+	}
+	if use == mailstore.None {
+		return use, no(codeUseAttr, "That special use is not supported")
+	}
+	if len(names) > 1 {
+		return use, no(codeUseAttr, "A mailbox can have one special use only")
+	}
+	boxes, err := s.srv.Store.Mailboxes(ctx, s.acct())
+	if err != nil {
+		return use, err
+	}
+	for _, m := range boxes {
+		if m.SpecialUse == use {
+			return use, no(codeUseAttr, "Another mailbox has that special use")
+		}
+	}
+	return use, nil
+}
