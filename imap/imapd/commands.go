@@ -72,6 +72,17 @@ func init() {
 		"NAMESPACE":   {in: loggedIn, run: (*session).cmdNamespace},
 		"APPEND":      {in: loggedIn, run: (*session).cmdAppend},
 
+		"FETCH":       {in: selected, run: (*session).cmdFetch, noExpunge: true},
+		"UID FETCH":   {in: selected, run: (*session).cmdFetch},
+		"STORE":       {in: selected, run: (*session).cmdStore, noExpunge: true},
+		"UID STORE":   {in: selected, run: (*session).cmdStore},
+		"COPY":        {in: selected, run: (*session).cmdCopy},
+		"UID COPY":    {in: selected, run: (*session).cmdCopy},
+		"MOVE":        {in: selected, run: (*session).cmdMove},
+		"UID MOVE":    {in: selected, run: (*session).cmdMove},
+		"EXPUNGE":     {in: selected, run: (*session).cmdExpunge},
+		"UID EXPUNGE": {in: selected, run: (*session).cmdExpunge},
+
 		"CLOSE":    {in: selected, run: (*session).cmdClose},
 		"UNSELECT": {in: selected, run: (*session).cmdUnselect},
 	}

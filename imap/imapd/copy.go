@@ -1,0 +1,48 @@
+package imapd
+
+import (
+	"context"
+	"fmt"
+
+	"posthouse/mailstore"
+)
+
+// copying are the arguments of COPY and MOVE.
+func (s *session) copying(c *command) (uids mailstore.UIDSet, to string, err error) {
+	set, err := c.lex.NumSet()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := c.lex.SP(); err != nil {
+		return nil, "", err
+	}
+	if to, err = s.mailboxArg(c.lex); err != nil {
+		return nil, "", err
+	}
+	if err := c.lex.End(); err != nil {
+		return nil, "", err
+	}
+	uids, err = s.messages(set, c.uid)
+	return uids, to, err
+}
+
+// cmdCopy is COPY and UID COPY (RFC 3501 §6.4.7): all or nothing.
+func (s *session) cmdCopy(ctx context.Context, c *command) error {
+	uids, to, err := s.copying(c)
+	if err != nil || uids.IsEmpty() {
+		return err
+	}
+	result, err := s.srv.Store.Copy(ctx, s.acct(), s.box.id, uids, s.acct(), to)
+	if err != nil {
+		return tryCreate(err)
+	}
+	if len(result.Src) > 0 {
+		c.code = copyUID(result)
+	}
+	return nil
+}
+
+// copyUID is the response code of RFC 4315 §3.
+func copyUID(r mailstore.CopyResult) string {
+	return fmt.Sprintf("COPYUID %d %s %s", r.UIDValidity, mailstore.UIDs(r.Src...), mailstore.UIDs(r.Dst...))
+}
