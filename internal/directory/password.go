@@ -17,6 +17,7 @@ import (
 
 	"github.com/xdg-go/stringprep"
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/secure/precis"
 	"golang.org/x/text/unicode/norm"
 
 	"posthouse/internal/events"
@@ -63,9 +64,16 @@ func mac(key []byte, parts ...string) []byte {
 }
 
 // prepare is the form of a password that is hashed: SASLprep (RFC 4013), as
-// SCRAM's clients do it, or NFC where SASLprep refuses what people type.
+// SCRAM's clients do it. What is younger than its Unicode 3.2, as emoji are,
+// takes the form of RFC 8265 §4.2, and what that refuses NFC.
 func prepare(password string) string {
+	if !utf8.ValidString(password) { // nobody has it, and the tables would make something of it
+		return password
+	}
 	if p, err := stringprep.SASLprep.Prepare(password); err == nil {
+		return p
+	}
+	if p, err := precis.OpaqueString.String(password); err == nil {
 		return p
 	}
 	return norm.NFC.String(password)
