@@ -28,7 +28,7 @@ func (l listener) address() string { return l.Addr().String() }
 
 // bind opens every listener, or none. In local mode a default port that is
 // taken moves to the next free one; one that was asked for does not.
-func bind(c *config.Config, asked map[string]bool) ([]listener, error) {
+func bind(c *config.Config, asked func(name, addr string) bool) ([]listener, error) {
 	var bound []listener
 	for _, name := range config.ListenerNames {
 		addr, ok := c.Listen[name]
@@ -36,7 +36,7 @@ func bind(c *config.Config, asked map[string]bool) ([]listener, error) {
 			continue
 		}
 		tries := 1
-		if c.Local && !asked[name] {
+		if c.Local && !asked(name, addr) {
 			tries = portTries
 		}
 		ln, err := listen(addr, tries)

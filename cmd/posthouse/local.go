@@ -20,9 +20,7 @@ import (
 )
 
 // The accounts of a local server. captured holds the mail to other domains.
-const (
-	captured = "captured@localhost"
-)
+const captured = "captured@localhost"
 
 var localAccounts = []string{"alice@localhost", "bob@localhost"}
 
@@ -79,10 +77,10 @@ func (p passwords) of(address string) (string, bool) {
 
 // localLogins makes sure that the accounts of a local server exist: those asked
 // for with their passwords, alice and bob, and the captured inbox.
-func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, asked []login) (accounts []login, inbox login, err error) {
+func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, asked []login) (accounts []login, inbox *login, err error) {
 	kept, err := readPasswords(c.PasswordFile())
 	if err != nil {
-		return nil, login{}, err
+		return nil, nil, err
 	}
 	accounts = slices.Clone(asked)
 	changed := false
@@ -100,15 +98,15 @@ func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, 
 			err = config.ReplaceSecret(c.PasswordFile(), append(text, '\n'))
 		}
 		if err != nil {
-			return nil, login{}, fmt.Errorf("keep the local passwords: %w", err)
+			return nil, nil, fmt.Errorf("keep the local passwords: %w", err)
 		}
 	}
 	if err := ensureAll(ctx, d, accounts, len(asked)); err != nil {
-		return nil, login{}, err
+		return nil, nil, err
 	}
 	last := slices.IndexFunc(accounts, func(l login) bool { return strings.EqualFold(l.Address, captured) })
-	inbox = accounts[last]
-	return slices.Delete(accounts, last, last+1), inbox, nil
+	found := accounts[last]
+	return slices.Delete(accounts, last, last+1), &found, nil
 }
 
 // ensureAll makes the accounts, some at a time: hashing a password takes tens

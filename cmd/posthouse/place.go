@@ -9,8 +9,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"posthouse/internal/config"
@@ -63,6 +63,10 @@ type site struct {
 	directory *directory.Directory
 }
 
+// commandConnections is the size of a command's pool; two are taken by those
+// who listen for changes.
+const commandConnections = 6
+
 // open opens the site for a command, whether its server runs or not.
 func (con *console) open(ctx context.Context) (*site, error) { return con.openSite(ctx, false) }
 
@@ -90,10 +94,10 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 			return nil, err
 		}
 	}
-	if err := s.checkSchema(ctx, log); err != nil {
+	if s.pool, err = newPool(ctx, s.url, commandConnections); err != nil {
 		return nil, err
 	}
-	if s.pool, err = newPool(ctx, s.url, 4); err != nil {
+	if err := s.checkSchema(ctx, log); err != nil {
 		return nil, err
 	}
 	if s.store, err = mailstore.Open(ctx, s.pool, mailstore.Options{Log: log}); err != nil {
@@ -105,7 +109,7 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 	}
 	s.directory, err = directory.New(s.pool, directory.Options{
 		Key: key, Hostname: c.Hostname, Log: log,
-		OnCreate: onCreate(s.store), OnRemove: onRemove(s.store),
+		OnCreate: onCreate(s.store),
 	})
 	return s, err
 }
@@ -113,26 +117,39 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 // attach connects to the private cluster: through the server that runs it, else
 // by starting it for as long as the command takes.
 func (s *site) attach(ctx context.Context, create bool, log *slog.Logger) error {
-	account, drop, err := localpg.Unprivileged()
+	if url, _, ok := localpg.Running(s.config.Data); ok && url != "" {
+		s.url = url
+		return nil
+	}
+	if !create {
+		if _, err := os.Stat(filepath.Join(s.config.Data, "postgres")); errors.Is(err, fs.ErrNotExist) {
+			return fail(exitDatabase, "there is no posthouse in %s: start one with `posthouse serve`, begin one with `posthouse domain add`, or say where it is with --config, --data or --database", s.config.Data)
+		}
+	}
+	account, change, err := localpg.Unprivileged()
 	if err != nil {
 		return fail(exitConfig, "%w", err)
 	}
-	if create {
-		if err := makeData(s.config.Data, account); err != nil {
-			return err
-		}
-	} else if _, err := os.Stat(s.config.Data); errors.Is(err, fs.ErrNotExist) {
-		return fail(exitDatabase, "there is no posthouse in %s: start one with `posthouse serve`, begin one with `posthouse domain add`, or say where it is with --config, --data or --database", s.config.Data)
-	}
-	if drop {
-		if err := dropRoot(account); err != nil {
-			return err
-		}
-	}
-	if err := reach(s.config.Data); err != nil {
+	if err := makeData(s.config.Data, account); err != nil {
 		return err
 	}
-	return s.startCluster(ctx, create, log)
+	if s.cluster, err = localpg.Start(ctx, localpg.Options{Data: s.config.Data, Log: log}); err != nil {
+		return clusterError(err)
+	}
+	s.url = s.cluster.URL()
+	if change {
+		return dropRoot(s.cluster.Account()) // what is written from here on belongs to the server
+	}
+	return nil
+}
+
+// checkSchema brings the schema up to date where the database is at rest; with
+// a server running on it that is for `posthouse migrate` to decide.
+func (s *site) checkSchema(ctx context.Context, log *slog.Logger) error {
+	if s.cluster != nil {
+		return wrap(migrations.Up(ctx, s.url, log), "prepare the database")
+	}
+	return migrations.Check(ctx, s.url)
 }
 
 // key is the site's secret key. A command that works on a database from a

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"posthouse/internal/config"
 )
 
 // ready is the line that --json-ready prints, once, when every listener
@@ -35,10 +37,10 @@ func (r ready) line(w io.Writer) error {
 }
 
 // page prints it for people.
-func (r ready) page(out io.Writer, names []string, local bool) error {
+func (r ready) page(out io.Writer, local bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(w, "\nPosthouse is ready on %s.\n\n", r.Hostname)
-	for _, name := range names {
+	for _, name := range config.ListenerNames {
 		if addr := r.Listen[name]; addr != "" {
 			fmt.Fprintf(w, "  %s\t%s\t%s\n", name, addr, listenerNotes[name])
 		}

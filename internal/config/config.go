@@ -137,3 +137,6 @@ func (c *Config) PasswordFile() string { return filepath.Join(c.Data, "local-pas
 
 // PlainAuth says whether clients may log in without TLS.
 func (c *Config) PlainAuth() bool { return c.Local && !c.RequireTLS }
+
+// MoveTo moves the data to another folder, the secret key with it.
+func (c *Config) MoveTo(dir string) { c.Data, c.SecretKey = dir, filepath.Join(dir, "secret_key") }

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"posthouse/imap/imapd"
+	"posthouse/internal/admission"
+	"posthouse/internal/config"
+	"posthouse/internal/directory"
+	"posthouse/mailstore"
+	"posthouse/tls/certs"
+	"posthouse/web"
+)
+
+type serveCmd struct {
+	Local      bool     `help:"Serve this machine only: loopback, a local CA, accounts to try with, and no mail ever leaves."`
+	JSONReady  bool     `name:"json-ready" help:"When every listener accepts, print one line of JSON instead of a page."`
+	Ephemeral  bool     `help:"With --local: keep the data in a temporary folder that is removed at the end."`
+	Account    []string `help:"With --local: make this account, and its domain; repeatable." placeholder:"ADDR:PASSWORD" sep:"none"`
+	Listen     []string `help:"Set a listener's address, or off: smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp, http, https; repeatable." placeholder:"NAME=ADDR" sep:"none"`
+	Hostname   string   `help:"The server's name."`
+	RequireTLS bool     `name:"require-tls" help:"With --local: refuse to log in without TLS, as a site does."`
+	NoCapture  bool     `help:"With --local: answer on the SMTP port as a site does, 550 to strangers who write to other domains. Mail of authenticated users is captured all the same."`
+	Limits     bool     `help:"With --local: limit the rate of failed logins for loopback clients too."`
+}
+
+// Run is the life of a server: everything is made here and handed to those who
+// need it, and taken down in the opposite order.
+func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
+	cfg, logins, err := c.configure(con.place)
+	if err != nil {
+		return err
+	}
+	log, err := newLog(con.err, cfg.Log)
+	if err != nil {
+		return err
+	}
+	slog.SetDefault(log)
+	// The signal ends waiting; what runs is ended by the drain below.
+	life := context.Background()
+	ctx, unheed := signal.NotifyContext(life, syscall.SIGTERM, syscall.SIGINT)
+	defer unheed()
+
+	// The ground: ports first, while we may be root, then a user without
+	// rights, the database, and what everybody needs of it.
+	ports, err := bind(&cfg, c.asked)
+	if err != nil {
+		return err
+	}
+	defer closeAll(ports)
+	ground, err := lay(ctx, &cfg, c.Ephemeral, log)
+	if err != nil {
+		return cancelled(ctx, err)
+	}
+	defer ground.clear()
+	store, err := mailstore.Open(life, ground.pool, mailstore.Options{Log: log, SpoolDir: cfg.SpoolDir()})
+	if err != nil {
+		return fmt.Errorf("open the mailstore: %w", err)
+	}
+	defer closing(log, "mailstore", store.Close)
+	dir, err := directory.New(ground.pool, directory.Options{
+		Key: ground.key, Hostname: cfg.Hostname, Log: log,
+		OnCreate: onCreate(store),
+		Throttle: directory.ThrottleOptions{ExemptLoopback: !cfg.Throttle},
+	})
+	if err != nil {
+		return fmt.Errorf("open the directory: %w", err)
+	}
+	defer dir.Close()
+	var accounts []login
+	var inbox *login
+	if cfg.Local {
+		if accounts, inbox, err = localLogins(ctx, &cfg, dir, logins); err != nil {
+			return cancelled(ctx, err)
+		}
+	}
+	authority, err := certs.OpenLocal(ctx, cfg.CADir(), cfg.Hostname, domainNames(dir), log)
+	if err != nil {
+		return err
+	}
+	gate := admission.New(admission.Limits{
+		Total: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress, PerAccount: cfg.Limits.ConnectionsPerAccount,
+	})
+
+	// The protocols, and local delivery behind the one that receives.
+	imap := imapd.New(imapd.Config{
+		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("imap"), Admission: gate, Log: log,
+		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
+	})
+	watchFigures(prometheus.DefaultRegisterer, ground.pool, gate)
+	pages := web.New(web.Config{
+		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: authority.File(),
+		Ready: ground.ready, Metrics: prometheus.DefaultGatherer, Log: log,
+	})
+
+	// The door opens.
+	h := newHouse(log)
+	for _, p := range ports {
+		switch p.name {
+		case config.IMAP, config.IMAPS:
+			h.serve(p, func() error { return imap.Serve(p, p.name == config.IMAPS) })
+		case config.HTTP:
+			h.serve(p, func() error { return pages.Serve(p, nil) })
+		case config.HTTPS:
+			h.serve(p, func() error { return pages.Serve(p, authority.Config("http/1.1")) })
+		}
+	}
+	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, authority.File()); err != nil {
+		log.Error("print the ready page", "event", "ready", "err", err)
+	}
+	err = h.wait(ctx)
+	unheed() // a second signal ends the process at once
+	ground.closing.Store(true)
+	h.drain(cfg.Limits.Drain(), imap.Shutdown, pages.Shutdown)
+	return err
+}
+
+// configure makes the configuration from the file, the variable and the flags,
+// in rising order.
+func (c *serveCmd) configure(p *place) (config.Config, []login, error) {
+	cfg := config.Site()
+	file := p.Config
+	if c.Local {
+		cfg = config.Local()
+	} else if file == "" {
+		file = config.File
+	}
+	if file != "" {
+		if err := cfg.Read(file); err != nil {
+			if p.Config == "" {
+				err = fail(exitConfig, "%w; `posthouse serve --local` needs none", err)
+			}
+			return cfg, nil, err
+		}
+	}
+	p.overrule(&cfg)
+	if c.Hostname != "" {
+		cfg.Hostname = c.Hostname
+	}
+	for _, arg := range c.Listen {
+		if err := cfg.Listen.Set(arg); err != nil {
+			return cfg, nil, fail(exitUsage, "--listen: %w", err)
+		}
+	}
+	if !c.Local && (c.Ephemeral || len(c.Account) > 0 || c.RequireTLS || c.NoCapture || c.Limits) {
+		return cfg, nil, fail(exitUsage, "--ephemeral, --account, --require-tls, --no-capture and --limits go with --local only")
+	}
+	if c.Local {
+		cfg.RequireTLS, cfg.Capture, cfg.Throttle = c.RequireTLS, !c.NoCapture, c.Limits
+	}
+	var logins []login
+	for _, arg := range c.Account {
+		l, err := parseLogin(arg)
+		if err != nil {
+			return cfg, nil, err
+		}
+		logins = append(logins, l)
+	}
+	if err := cfg.Check(); err != nil {
+		return cfg, nil, err
+	}
+	if c.Ephemeral {
+		dir, err := os.MkdirTemp(p.Data, "posthouse-") // the system's folder without --data
+		if err != nil {
+			return cfg, nil, fail(exitConfig, "make a temporary data folder: %w", err)
+		}
+		cfg.MoveTo(dir)
+	}
+	return cfg, logins, nil
+}
+
+// asked says whether a listener's address was given: then it does not move.
+func (c *serveCmd) asked(name, addr string) bool {
+	for _, arg := range c.Listen {
+		if strings.HasPrefix(arg, name+"=") {
+			return true
+		}
+	}
+	return config.Local().Listen[name] != addr
+}
+
+// cancelled is nil when it was a signal that made the start fail.
+func cancelled(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
