@@ -1,0 +1,111 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"posthouse/internal/admission"
+	"posthouse/internal/directory"
+	"posthouse/internal/mail"
+	"posthouse/internal/spool"
+)
+
+// Mode is what a listener is for.
+type Mode uint8
+
+const (
+	MX            Mode = iota // port 25: mail for our domains, from anybody; no AUTH
+	Submission                // port 587: STARTTLS, then AUTH, before MAIL
+	SubmissionTLS             // port 465: TLS from the first octet, then AUTH
+	LMTP                      // a trusted MTA in front of us; recipients answered one by one
+	LocalMX                   // port 1025 of local mode: MX, and AUTH too
+)
+
+func (m Mode) String() string {
+	return [...]string{"smtp", "submission", "submissions", "lmtp", "smtp"}[m]
+}
+
+func (m Mode) offersAuth() bool { return m == Submission || m == SubmissionTLS || m == LocalMX }
+
+// needsAuth: RFC 6409 §4.3.
+func (m Mode) needsAuth() bool { return m == Submission || m == SubmissionTLS }
+
+// Deliverer takes a message over: when it returns nil the message is committed,
+// and the client hears 250. The error's class (mail.ClassOf) decides between
+// 4xx and 5xx; a *mail.Error brings its whole reply along.
+//
+// answered is called once the client has proven, by its next command, that it
+// heard the 250; not at all when the connection ends before. It may be nil and
+// does not block.
+type Deliverer interface {
+	Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (answered func(), err error)
+}
+
+// Config of a Server. Directory, Deliverer and Hostname are needed.
+type Config struct {
+	Hostname  string // in the banner, EHLO and Received
+	Directory *directory.Directory
+	Deliverer Deliverer
+	// QuotaOK is asked at RCPT whether an account can take that many octets
+	// more (0: the client did not say). A permanent error refuses the
+	// recipient, any other defers it. nil: nobody has a quota.
+	QuotaOK        func(ctx context.Context, account, octets int64) error
+	TLS            *tls.Config     // nil: no STARTTLS, and no SubmissionTLS
+	Admission      *admission.Gate // nil: no caps
+	Log            *slog.Logger    // nil: slog.Default
+	SpoolDir       string
+	AllowPlainAuth bool           // AUTH without TLS: local mode, loopback only
+	Capture        bool           // LocalMX takes mail for other domains from anybody: the Deliverer keeps it here
+	TrustedProxies []netip.Prefix // must speak the PROXY protocol; nobody else may
+	Limits         Limits
+}
+
+// Limits of a Server; a zero field takes its default.
+type Limits struct {
+	Message      int64 // octets of content, the dots not counted (64 MiB)
+	Recipients   int   // in one transaction (1,000)
+	Memory       int   // octets of a body kept in memory, the rest goes to a file (256 KiB)
+	Line         int64 // octets in a line of a body (1 MiB; RFC 5321 §4.5.3.1.6 has 998 as what one may rely on)
+	Header       int   // octets of a header that submission edits (1 MiB)
+	Hops         int   // Received fields, then it is a loop (100)
+	AuthFailures int   // then 421 (3)
+	Errors       int   // 5xx to commands, then 421 (20)
+	Refused      int   // recipients refused, then 421 (100)
+	Junk         int   // commands between two messages that send none, then 421 (100)
+
+	Greet     time.Duration // wait before the banner, to catch who talks first (none)
+	Handshake time.Duration // TLS or PROXY (30 s)
+	Command   time.Duration // for one whole command line, and for the client to take a reply (5 min)
+	DataIdle  time.Duration // between two reads in a body (5 min)
+	DataTotal time.Duration // for one body (1 h)
+	Deliver   time.Duration // for the Deliverer (5 min; RFC 5321 §4.5.3.2.6 lets clients wait for 10)
+}
+
+func (l Limits) withDefaults() Limits {
+	orElse(&l.Message, 64<<20)
+	orElse(&l.Recipients, 1000)
+	orElse(&l.Memory, spool.Memory)
+	orElse(&l.Line, 1<<20)
+	orElse(&l.Header, 1<<20)
+	orElse(&l.Hops, 100)
+	orElse(&l.AuthFailures, 3)
+	orElse(&l.Errors, 20)
+	orElse(&l.Refused, 100)
+	orElse(&l.Junk, 100)
+	orElse(&l.Handshake, 30*time.Second)
+	orElse(&l.Command, 5*time.Minute)
+	orElse(&l.DataIdle, 5*time.Minute)
+	orElse(&l.DataTotal, time.Hour)
+	orElse(&l.Deliver, 5*time.Minute)
+	return l
+}
+
+func orElse[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

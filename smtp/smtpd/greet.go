@@ -1,0 +1,159 @@
+package smtpd
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"posthouse/internal/directory"
+	"posthouse/internal/events"
+)
+
+// greet takes a new connection up to its banner and hands it to go-smtp.
+func (s *Server) greet(sock net.Conn, mode Mode, hand *handoff) {
+	sock, remote, err := s.unproxy(sock)
+	c := s.newConn(sock, remote, mode)
+	if err != nil {
+		events.SMTPRejected.WithLabelValues("proxy").Inc()
+		c.log.Warn("no PROXY header", "event", "smtp.reject", "error", err.Error())
+		sock.Close()
+		return
+	}
+	if !s.register(c) {
+		sock.Close()
+		return
+	}
+	if !c.admitted() || !c.secured() || !c.patient() {
+		c.Close()
+		return
+	}
+	c.log.Info("session began", "event", "smtp.begin", "listener", mode.String())
+	if !hand.give(c) {
+		c.reply(421, "4.3.2", s.cfg.Hostname+" is shutting down")
+		c.Close()
+	}
+}
+
+func (s *Server) newConn(sock net.Conn, remote netip.Addr, mode Mode) *conn {
+	c := &conn{srv: s, mode: mode, id: newID(), sock: sock, began: time.Now()}
+	c.log = s.log.With("session", c.id, "remote", remote.String())
+	c.client = directory.Client{Remote: remote, Protocol: "smtp"}
+	c.ctx, c.stop = context.WithCancel(s.ctx)
+	c.in = bufio.NewReader(receiver{c})
+	c.out = bufio.NewWriterSize(sock, 1024)
+	return c
+}
+
+// unproxy reads the PROXY header of a trusted proxy, which has to be there;
+// from anybody else it would be an unknown command.
+func (s *Server) unproxy(sock net.Conn) (net.Conn, netip.Addr, error) {
+	peer := addrOf(sock.RemoteAddr())
+	trusted := false
+	for _, p := range s.cfg.TrustedProxies {
+		trusted = trusted || p.Contains(peer)
+	}
+	if !trusted {
+		return sock, peer, nil
+	}
+	proxied := proxyproto.NewConn(sock, proxyproto.WithPolicy(proxyproto.REQUIRE),
+		proxyproto.SetReadHeaderTimeout(s.cfg.Limits.Handshake))
+	if proxied.ProxyHeader() == nil {
+		return sock, peer, fmt.Errorf("from trusted proxy %s", peer)
+	}
+	return proxied, addrOf(proxied.RemoteAddr()), nil
+}
+
+// addrOf is the client's address; a Unix socket has none.
+func addrOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// admitted applies the caps. A trusted MTA on a Unix socket has none.
+func (c *conn) admitted() bool {
+	if c.srv.cfg.Admission == nil || !c.client.Remote.IsValid() {
+		return true
+	}
+	release, ok := c.srv.cfg.Admission.Admit(c.client.Remote)
+	if !ok {
+		if c.mode == SubmissionTLS { // before a handshake there is nobody to tell
+			events.SMTPRejected.WithLabelValues("connections").Inc()
+			c.dead.Store(true)
+			return false
+		}
+		c.reject("connections", "421", "4.7.0 Too many connections, try again later")
+		return false
+	}
+	c.release = release
+	return true
+}
+
+// secured does the handshake of implicit TLS.
+func (c *conn) secured() bool {
+	return c.mode != SubmissionTLS || c.handshake() == nil
+}
+
+// handshake makes the connection a TLS one. On failure nothing more is said:
+// RFC 3207 §4.1 leaves only closing, and plain text would be a downgrade.
+func (c *conn) handshake() error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.cfg.Limits.Handshake)
+	defer cancel()
+	if err := c.sock.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	t := tls.Server(c.sock, c.srv.cfg.TLS)
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.dead.Store(true)
+		events.SMTPRejected.WithLabelValues("tls").Inc()
+		c.log.Info("TLS handshake failed", "event", "smtp.tls", "error", err.Error())
+		return err
+	}
+	c.mu.Lock()
+	c.sock = t
+	c.mu.Unlock()
+	c.out.Reset(t)
+	c.client.TLS, c.client.TLSState = true, tlsState(t)
+	return nil
+}
+
+// patient waits before the banner: a client that talks first is no mail client
+// (RFC 5321 §3.1), but one that sends blindly.
+func (c *conn) patient() bool {
+	wait := c.srv.cfg.Limits.Greet
+	if wait <= 0 || c.mode != MX {
+		return true
+	}
+	if err := c.sock.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return false
+	}
+	if _, err := c.in.Peek(1); err == nil {
+		c.reject("early talker", "554", "5.5.1 You spoke before the greeting")
+		return false
+	} else if ne, ok := err.(net.Error); !ok || !ne.Timeout() {
+		return false // hung up
+	}
+	// The timeout stays in the bufio.Reader as a sticky error otherwise.
+	c.in.Reset(receiver{c})
+	return true
+}
+
+// newID is unique over all nodes and sorts by time: 40 bits of milliseconds
+// and 40 random ones, in 16 letters and digits.
+func newID() string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<24)
+	rand.Read(b[5:10])
+	return strings.ToLower(base32.HexEncoding.EncodeToString(b[:10]))
+}

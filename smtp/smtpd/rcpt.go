@@ -1,0 +1,82 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+
+	"posthouse/internal/directory"
+	"posthouse/internal/mail"
+)
+
+// accounts is what smtpd asks of the directory. siteAccounts is it; the tests
+// of the protocol alone have a small one in memory.
+type accounts interface {
+	Resolve(ctx context.Context, rcpt mail.Address) (directory.Resolution, error)
+	MaySendAs(ctx context.Context, account int64, from mail.Address) (bool, error)
+	Mechanisms(c directory.Client) []string
+	Exchange(mech string, c directory.Client) (exchange, error)
+	Revoked(account int64) (<-chan struct{}, func())
+}
+
+// exchange is one SASL dialogue, see directory.Exchange.
+type exchange interface {
+	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+	Account() directory.Account
+}
+
+// siteAccounts gives Exchange its interface type.
+type siteAccounts struct{ *directory.Directory }
+
+func (s siteAccounts) Exchange(mech string, c directory.Client) (exchange, error) {
+	return s.NewExchange(mech, c)
+}
+
+// recipient decides whether mail for to, of so many octets, is taken.
+//
+// Over quota is answered 552 5.2.2, not 452: a full mailbox is rarely emptied
+// within days, and a sender is better told at once (as Dovecot does).
+func (c *conn) recipient(to mail.Address, size int64) error {
+	res, err := c.srv.dir.Resolve(c.ctx, to)
+	if err != nil {
+		if _, ok := errors.AsType[*mail.Error](err); ok {
+			return err
+		}
+		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot look up the recipient, try again later", err)
+	}
+	switch res.Status {
+	case directory.NotLocal:
+		return c.relayed()
+	case directory.NoSuchUser:
+		return mail.Refuse(550, mail.Enhanced{5, 1, 1}, "No such user here")
+	case directory.Disabled:
+		return mail.Refuse(550, mail.Enhanced{5, 2, 1}, "Account disabled")
+	}
+	return c.roomFor(res.Accounts, size)
+}
+
+// relayed decides on mail for other domains. No form of address gets around
+// it: "%", "!", quoted "@" and routes mean nothing here, and a literal is no
+// domain of ours.
+func (c *conn) relayed() error {
+	if c.account.ID != 0 || c.mode == LocalMX && c.srv.cfg.Capture {
+		return nil
+	}
+	return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Relaying denied")
+}
+
+func (c *conn) roomFor(targets []directory.Target, size int64) error {
+	if c.srv.cfg.QuotaOK == nil {
+		return nil
+	}
+	for _, t := range targets {
+		err := c.srv.cfg.QuotaOK(c.ctx, t.Account, size)
+		if err == nil {
+			continue
+		}
+		if mail.ClassOf(err) == mail.Permanent {
+			return &mail.Error{Class: mail.Permanent, Code: 552, Enhanced: mail.Enhanced{5, 2, 2}, Text: "Mailbox full", Err: err}
+		}
+		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot check the mailbox, try again later", err)
+	}
+	return nil
+}
