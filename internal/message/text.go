@@ -1,0 +1,245 @@
+package message
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxText is how much folded text of one message's body SEARCH looks into, in
+// octets. What lies beyond in a larger text is not found.
+const MaxText = 4 << 20
+
+// Text is the decoded, folded text of a message's body for SEARCH, up to limit
+// octets: all its text parts, the headers of the messages in it, and the names
+// of its attachments, parted by line feeds, which folded text has not.
+func Text(r io.ReaderAt, size int64, limit int64) (folded []byte, err error) {
+	_, folded, err = SearchText(r, size, limit)
+	return folded, err
+}
+
+// SearchText is the folded text of a message's header and of its body. The
+// header's has each field as 0x01, its name, a colon, a space and its value; see
+// HeaderHasField. Together with Text they are what TEXT searches.
+func SearchText(r io.ReaderAt, size int64, limit int64) (header, body []byte, err error) {
+	t := textReader{r: r, limit: int(min(limit, MaxText))}
+	w, err := walkMessage(r, size, func(w *walk, i int32, h []byte, m *mimeHeader) {
+		switch {
+		case i == 0:
+			header = AppendHeaderText(make([]byte, 0, len(h)), h)
+		case w.entities[i].inner:
+			t.innerHeader(h)
+		}
+	})
+	for i := range w.entities {
+		if err != nil || len(t.out) >= t.limit {
+			break
+		}
+		err = t.entity(&w.entities[i])
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the text of a message: %w", err)
+	}
+	return header, clip(t.out, t.limit), nil
+}
+
+// AppendHeaderText appends the folded text of a header in the form of SearchText.
+func AppendHeaderText(dst, header []byte) []byte {
+	ScanFields(header, func(name, raw []byte) bool {
+		dst = append(dst, 1)
+		if len(name) == 0 {
+			dst = FoldBytes(dst, []byte(rawText(bytes.TrimSpace(raw))))
+			return true
+		}
+		dst = FoldBytes(dst, name)
+		dst = append(dst, ':', ' ')
+		at := len(dst)
+		dst = appendFieldText(dst, name, raw)
+		dst = append(dst[:at], dst[at+1:]...) // the space stands for the 0x02
+		return true
+	})
+	return dst
+}
+
+// HeaderHasField is SearchHeaderField on the header's text of SearchText.
+func HeaderHasField(text []byte, name, foldedNeedle string) bool {
+	mark := []byte("\x01" + Fold(name) + ": ")
+	needle := []byte(foldedNeedle)
+	for {
+		i := bytes.Index(text, mark)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(mark):]
+		value := text
+		if end := bytes.IndexByte(text, 1); end >= 0 {
+			value = text[:end]
+		}
+		if bytes.Contains(value, needle) {
+			return true
+		}
+	}
+}
+
+// textReader gathers the folded text of a message's body.
+type textReader struct {
+	r     io.ReaderAt
+	limit int
+	out   []byte
+	plain []byte // of HTML, reused
+}
+
+// part begins a text of its own.
+func (t *textReader) part() {
+	if len(t.out) > 0 {
+		t.out = append(t.out, '\n')
+	}
+}
+
+// innerHeader takes the header of a message within the message.
+func (t *textReader) innerHeader(header []byte) {
+	ScanFields(header, func(name, raw []byte) bool {
+		if len(name) > 0 && len(t.out) < t.limit {
+			t.part()
+			t.out = append(FoldBytes(t.out, name), ':', ' ')
+			at := len(t.out)
+			t.out = appendFieldText(t.out, name, raw)
+			t.out = append(t.out[:at], t.out[at+1:]...)
+		}
+		return true
+	})
+}
+
+// entity takes the body of a text and the name of an attachment.
+func (t *textReader) entity(e *entity) error {
+	if e.typ.filename != "" {
+		t.part()
+		t.out = FoldBytes(t.out, []byte(e.typ.filename))
+	}
+	if e.kind != leaf || !e.typ.isText() || e.bodyLen == 0 {
+		return nil
+	}
+	body, err := readBody(t.r, e, int64(t.limit)*3/2+1024)
+	if err != nil {
+		return err
+	}
+	text := decodeTransfer(body, e.typ.encoding)
+	if text = decodeCharsetBytes(text, e.typ.charset); e.typ.isHTML() {
+		t.plain = appendHTMLText(t.plain[:0], text)
+		text = t.plain
+	}
+	t.part()
+	t.out = FoldBytes(t.out, text)
+	return nil
+}
+
+func (t *mediaType) isText() bool {
+	return t.text || t.name == "application/xhtml+xml"
+}
+
+func (t *mediaType) isHTML() bool {
+	return t.name == "text/html" || t.name == "application/xhtml+xml"
+}
+
+// readBody reads up to limit octets of a body as it is transferred. A body that
+// is held in memory is not copied.
+func readBody(r io.ReaderAt, e *entity, limit int64) ([]byte, error) {
+	n := min(e.bodyLen, limit)
+	if m, ok := r.(interface{ Bytes() ([]byte, bool) }); ok {
+		if b, inMemory := m.Bytes(); inMemory {
+			return b[e.bodyOff : e.bodyOff+n], nil
+		}
+	}
+	b := make([]byte, n)
+	if got, err := r.ReadAt(b, e.bodyOff); got < len(b) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+const (
+	previewRunes  = 200 // RFC 8970 §3.1
+	previewOctets = 256
+	previewPlain  = 4 << 10  // octets of a text part that are looked at
+	previewHTML   = 64 << 10 // of an HTML part, which may begin with styles
+)
+
+// preview is the beginning of the first text part that has any text (RFC 8970),
+// its white space collapsed.
+func preview(r io.ReaderAt, w *walk) (string, error) {
+	tries := 0
+	for i := range w.entities {
+		e := &w.entities[i]
+		if e.kind != leaf || !e.typ.isText() || e.typ.filename != "" || e.bodyLen == 0 {
+			continue
+		}
+		limit := int64(previewPlain)
+		if e.typ.isHTML() {
+			limit = previewHTML
+		}
+		body, err := readBody(r, e, limit)
+		if err != nil {
+			return "", err
+		}
+		text := decodeCharsetBytes(decodeTransfer(body, e.typ.encoding), e.typ.charset)
+		if e.typ.isHTML() {
+			text = appendHTMLText(nil, text)
+		}
+		if p := collapse(text); p != "" {
+			return p, nil
+		}
+		if tries++; tries == 4 {
+			break
+		}
+	}
+	return "", nil
+}
+
+// collapse makes the preview of a text.
+func collapse(text []byte) string {
+	out := make([]byte, 0, previewOctets)
+	runes, space := 0, false
+	for len(text) > 0 && runes < previewRunes {
+		r, n := utf8.DecodeRune(text)
+		if r == utf8.RuneError && n == 1 && !utf8.FullRune(text) {
+			break // cut in the middle of a character
+		}
+		text = text[n:]
+		switch folded := foldSpace(r); {
+		case folded == ' ':
+			space = len(out) > 0
+			continue
+		case folded < 0:
+			continue
+		}
+		if space {
+			out, space = append(out, ' '), false
+			if runes++; runes == previewRunes {
+				break
+			}
+		}
+		if len(out)+utf8.RuneLen(r) > previewOctets {
+			break
+		}
+		out = utf8.AppendRune(out, r)
+		runes++
+	}
+	return strings.TrimRight(string(out), " ")
+}
+
+// foldSpace is ' ' for white space and controls, -1 for what fills the start of
+// newsletters unseen (zero-width and joining characters), else r.
+func foldSpace(r rune) rune {
+	switch {
+	case r == 0xad, r == 0x34f, 0x200b <= r && r <= 0x200f, r == 0x2060, r == 0xfeff:
+		return -1
+	case r < utf8.RuneSelf && foldASCII[r] == ' ', r >= utf8.RuneSelf && foldRune(r) == " ":
+		return ' '
+	}
+	return r
+}
