@@ -44,3 +44,15 @@ func dbError(what string, err error) error {
 	}
 	return mail.Defer(code, enhanced, text, fmt.Errorf("%s: %w", what, err))
 }
+
+// retryable reports whether a transaction failed only because of others.
+func retryable(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "40P01" || pg.Code == "40001") // deadlock_detected, serialization_failure
+}
+
+// isUnique reports a violation of a unique key.
+func isUnique(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23505"
+}

@@ -2,6 +2,8 @@ package mailstore
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -25,53 +27,103 @@ type Mailbox struct {
 	Keywords      []string // by ordinal; an empty name is a free slot
 }
 
-// InitAccount gives a new account its mailboxes: INBOX, and Sent, Drafts,
-// Trash, Junk and Archive with their special use, all subscribed.
-func (s *Store) InitAccount(ctx context.Context, tx pgx.Tx, acct AccountID) error { return ErrClosed }
+const mailboxColumns = `id, account_id, name, special_use, uidvalidity, uidnext, first_recent, modseq, change_floor, n_msgs, n_unseen, n_deleted, n_bytes, keywords`
+
+func scanMailbox(row pgx.CollectableRow) (m Mailbox, err error) {
+	err = row.Scan(&m.ID, &m.Account, &m.Name, &m.SpecialUse, &m.UIDValidity, &m.UIDNext, &m.FirstRecent,
+		&m.HighestModSeq, &m.ChangeFloor, &m.Messages, &m.Unseen, &m.Deleted, &m.Bytes, &m.Keywords)
+	return m, err
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// oneMailbox reads the mailbox row that the condition selects. ErrNoMailbox.
+func oneMailbox(ctx context.Context, q querier, where string, args ...any) (Mailbox, error) {
+	rows, err := q.Query(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE deleted_at IS NULL AND `+where, args...)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	m, err := pgx.CollectExactlyOneRow(rows, scanMailbox)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNoMailbox
+	}
+	return m, err
+}
+
+// lockMailboxes locks mailbox rows in id order, as everyone does, and reads
+// them. ErrNoMailbox when one of them is gone.
+func lockMailboxes(ctx context.Context, tx pgx.Tx, ids ...MailboxID) (map[MailboxID]Mailbox, error) {
+	rows, err := tx.Query(ctx, `SELECT `+mailboxColumns+` FROM mailbox
+		WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE`, ids)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, scanMailbox)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[MailboxID]Mailbox, len(list))
+	for _, m := range list {
+		byID[m.ID] = m
+	}
+	for _, id := range ids {
+		if _, ok := byID[id]; !ok {
+			return nil, ErrNoMailbox
+		}
+	}
+	return byID, nil
+}
 
 // Mailboxes gives all mailboxes of the account, INBOX first, the others by name.
 func (s *Store) Mailboxes(ctx context.Context, acct AccountID) ([]Mailbox, error) {
-	return nil, ErrClosed
+	rows, err := s.pool.Query(ctx, `SELECT `+mailboxColumns+` FROM mailbox
+		WHERE account_id = $1 AND deleted_at IS NULL ORDER BY name <> 'INBOX', name COLLATE "C"`, acct)
+	if err != nil {
+		return nil, dbError("list mailboxes", err)
+	}
+	list, err := pgx.CollectRows(rows, scanMailbox)
+	return list, dbError("list mailboxes", err)
 }
 
 // Mailbox gives one mailbox by name. ErrNoMailbox.
 func (s *Store) Mailbox(ctx context.Context, acct AccountID, name string) (Mailbox, error) {
-	return Mailbox{}, ErrClosed
-}
-
-// CreateMailbox creates a mailbox and its missing parents (RFC 3501 §6.3.3) and
-// subscribes what it creates. A trailing delimiter is allowed and ignored.
-// ErrMailboxExists, ErrNameInvalid.
-func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, use SpecialUse) (Mailbox, error) {
-	return Mailbox{}, ErrClosed
-}
-
-// RenameMailbox renames a mailbox and all below it, with their subscriptions.
-// Renaming INBOX moves its messages into a new mailbox and leaves INBOX empty
-// (RFC 3501 §6.3.5). ErrNoMailbox, ErrMailboxExists, ErrNameInvalid.
-func (s *Store) RenameMailbox(ctx context.Context, acct AccountID, old, name string) error {
-	return ErrClosed
-}
-
-// DeleteMailbox deletes a mailbox; what is below it stays. Its messages can be
-// swept after the grace period. ErrNoMailbox, ErrInbox.
-func (s *Store) DeleteMailbox(ctx context.Context, acct AccountID, name string) error {
-	return ErrClosed
-}
-
-// Subscribe adds a name to the subscriptions; it need not exist (RFC 3501 §6.3.6).
-func (s *Store) Subscribe(ctx context.Context, acct AccountID, name string) error { return ErrClosed }
-
-// Unsubscribe removes a name from the subscriptions. It is no error if it is not there.
-func (s *Store) Unsubscribe(ctx context.Context, acct AccountID, name string) error { return ErrClosed }
-
-// Subscriptions gives the subscribed names, sorted.
-func (s *Store) Subscriptions(ctx context.Context, acct AccountID) ([]string, error) {
-	return nil, ErrClosed
+	m, err := oneMailbox(ctx, s.pool, `account_id = $1 AND name = $2`, acct, cleanText(CanonicalName(name)))
+	return m, dbError("read a mailbox", err)
 }
 
 // ClaimRecent gives \Recent to the caller's session (SELECT, not EXAMINE): the
 // messages with UIDs from the one returned on are recent to it and to no other.
 func (s *Store) ClaimRecent(ctx context.Context, acct AccountID, mbox MailboxID) (UID, error) {
-	return 0, ErrClosed
+	var first UID
+	err := s.inTx(ctx, "claim \\Recent", func(tx pgx.Tx) error {
+		var next UID
+		err := tx.QueryRow(ctx, `SELECT first_recent, uidnext FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
+			mbox, acct).Scan(&first, &next)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrNoMailbox
+		}
+		if err != nil || first == next { // nothing to claim: no lock, no write
+			return err
+		}
+		if err := tx.QueryRow(ctx, `SELECT first_recent FROM mailbox WHERE id = $1 FOR NO KEY UPDATE`, mbox).Scan(&first); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE mailbox SET first_recent = uidnext WHERE id = $1`, mbox)
+		return err
+	})
+	return first, err
+}
+
+// parents gives the names above a name, outermost first.
+func parents(name string) []string {
+	var out []string
+	for i := range len(name) {
+		if strings.HasPrefix(name[i:], Delimiter) {
+			out = append(out, name[:i])
+		}
+	}
+	return out
 }

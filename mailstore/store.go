@@ -2,16 +2,23 @@ package mailstore
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Options are what Open can be told. The zero value works.
 type Options struct {
-	Log       *slog.Logger // nil: slog.Default()
-	SpoolDir  string       // where bodies beyond memory are spooled
-	ViewBytes int64        // budget of cached views in bytes; 0: 64 MiB
+	Log       *slog.Logger  // nil: slog.Default()
+	SpoolDir  string        // where bodies beyond memory are spooled
+	ViewBytes int64         // budget of cached views in bytes; 0: 64 MiB
+	Grace     time.Duration // how long expunged messages stay; 0: 14 days
+	Poll      time.Duration // how often watched mailboxes are polled behind NOTIFY; 0: 20 s
+	Sweep     time.Duration // how often the sweeper looks; 0: 10 min, negative: never by itself
 }
 
 // Store is the mailstore on one database. It is safe for concurrent use.
@@ -19,6 +26,19 @@ type Store struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
 	opt  Options
+
+	ctx    context.Context // ends with Close; for the store's own goroutines
+	cancel context.CancelFunc
+	done   sync.WaitGroup // the store's own goroutines
+	node   int32          // this process, see notifier
+
+	ids       idBlock
+	commits   *committer
+	views     *viewCache
+	hub       *hub
+	notify    *notifier
+	receipts  *receipts
+	sweepOnce sync.Mutex // one sweep at a time in this process
 }
 
 // Open starts a store on a migrated database. The pool stays the caller's and
@@ -27,8 +47,89 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	return &Store{pool: pool, log: opt.Log, opt: opt}, nil
+	opt.ViewBytes = orDefault(opt.ViewBytes, 64<<20)
+	opt.Grace = orDefault(opt.Grace, 14*24*time.Hour)
+	opt.Poll = orDefault(opt.Poll, 20*time.Second)
+	opt.Sweep = orDefault(opt.Sweep, 10*time.Minute)
+	s := &Store{pool: pool, log: opt.Log, opt: opt}
+	if err := pool.QueryRow(ctx, `SELECT nextval('node_id_seq')`).Scan(&s.node); err != nil {
+		return nil, dbError("open the mail store", err)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.commits = newCommitter(s)
+	s.views = newViewCache(opt.ViewBytes)
+	s.hub = newHub()
+	s.receipts = newReceipts()
+	s.notify = newNotifier(s)
+	if err := s.notify.connect(ctx); err != nil { // a node that holds no lock counts as dead
+		s.cancel()
+		return nil, dbError("open the mail store", err)
+	}
+	s.run(s.notify.run)
+	s.run(s.receipts.runFlusher(s))
+	if opt.Sweep > 0 {
+		s.run(s.runSweeper)
+	}
+	return s, nil
 }
 
-// Close ends the store's goroutines and waits for them.
-func (s *Store) Close() error { return nil }
+func orDefault[T int64 | time.Duration](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// run starts a goroutine of the store's; it ends with s.ctx.
+func (s *Store) run(f func(context.Context)) {
+	s.done.Go(func() { f(s.ctx) })
+}
+
+// Close waits for deliveries under way, then ends the store's goroutines and
+// waits for them.
+func (s *Store) Close() error {
+	s.commits.close()
+	s.cancel()
+	s.done.Wait()
+	return nil
+}
+
+// inTx runs f in a transaction of its own (READ COMMITTED), once more after a
+// deadlock, and gives the error its class.
+func (s *Store) inTx(ctx context.Context, what string, f func(pgx.Tx) error) error {
+	for try := 1; ; try++ {
+		err := pgx.BeginFunc(ctx, s.pool, f)
+		if err != nil && retryable(err) && try < 5 {
+			s.log.InfoContext(ctx, "retrying a transaction", "event", "tx_retry", "what", what, "err", err)
+			continue
+		}
+		return dbError(what, err)
+	}
+}
+
+// idBlock gives out ids from blocks of blob_id_seq: one round trip for 1,024.
+type idBlock struct {
+	mu          sync.Mutex
+	next, limit int64
+}
+
+const idBlockSize = 1024 // INCREMENT of blob_id_seq
+
+// newIDs gives n fresh ids, rising, n at most 1,024.
+func (s *Store) newIDs(ctx context.Context, n int) (first int64, err error) {
+	if n > idBlockSize {
+		return 0, fmt.Errorf("mailstore: %d ids at once", n)
+	}
+	b := &s.ids
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.limit-b.next < int64(n) {
+		var id int64
+		if err := s.pool.QueryRow(ctx, `SELECT nextval('blob_id_seq')`).Scan(&id); err != nil {
+			return 0, dbError("allocate ids", err)
+		}
+		b.next, b.limit = id, id+idBlockSize
+	}
+	b.next += int64(n)
+	return b.next - int64(n), nil
+}

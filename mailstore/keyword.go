@@ -1,0 +1,75 @@
+package mailstore
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// maxKeyword is the longest keyword, in octets.
+const maxKeyword = 255
+
+// keywordBits gives the bits of keywords in a mailbox whose row is locked. Names
+// are compared without case and keep their first spelling. With add, unknown
+// ones are added to m and its row, into free slots, then into slots that no
+// message uses any more; without, they have no bit. ErrTooManyKeywords.
+func keywordBits(ctx context.Context, tx pgx.Tx, m *Mailbox, names []string, add bool) (Flags, error) {
+	var bits Flags
+	table := slices.Clone(m.Keywords)
+	searched := false
+	for _, name := range names {
+		name = cleanText(name)
+		if name == "" || len(name) > maxKeyword {
+			return 0, ErrTooManyKeywords
+		}
+		i := slices.IndexFunc(table, func(k string) bool { return strings.EqualFold(k, name) })
+		if i < 0 && !add {
+			continue
+		}
+		if i < 0 {
+			i = slices.Index(table, "")
+		}
+		if i < 0 && len(table) < MaxKeywords {
+			i, table = len(table), append(table, "")
+		}
+		if i < 0 && !searched { // all slots are named: free those without a message
+			searched = true
+			used, err := usedKeywords(ctx, tx, m)
+			if err != nil {
+				return 0, err
+			}
+			for j := range table {
+				if (used|bits)&KeywordFlag(j) == 0 {
+					table[j] = ""
+				}
+			}
+			i = slices.Index(table, "")
+		}
+		if i < 0 {
+			return 0, ErrTooManyKeywords
+		}
+		if table[i] == "" {
+			table[i] = name
+		}
+		bits |= KeywordFlag(i)
+	}
+	if !slices.Equal(table, m.Keywords) {
+		if _, err := tx.Exec(ctx, `UPDATE mailbox SET keywords = $2 WHERE id = $1`, m.ID, table); err != nil {
+			return 0, err
+		}
+		m.Keywords = table
+	}
+	return bits, nil
+}
+
+// usedKeywords gives the bits that any message of the mailbox has, those that
+// can be undeleted included.
+func usedKeywords(ctx context.Context, tx pgx.Tx, m *Mailbox) (used Flags, err error) {
+	var bits int64
+	err = tx.QueryRow(ctx, `SELECT coalesce(bit_or(f), 0) FROM (
+		SELECT bit_or(flags) f FROM msg_state WHERE account_id = $1 AND mailbox_id = $2
+		UNION ALL SELECT bit_or(flags) FROM expunged WHERE account_id = $1 AND mailbox_id = $2 AND NOT moved) u`, m.Account, m.ID).Scan(&bits)
+	return Flags(bits), err
+}

@@ -1,0 +1,40 @@
+package mailstore
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Subscribe adds a name to the subscriptions; it need not exist (RFC 3501
+// §6.3.6), but be one that could. ErrNameInvalid.
+func (s *Store) Subscribe(ctx context.Context, acct AccountID, name string) error {
+	name, err := newName(name)
+	if err != nil {
+		return err
+	}
+	_, err = s.pool.Exec(ctx, `INSERT INTO subscription (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, acct, name)
+	if err == nil {
+		s.changedAccount(acct)
+	}
+	return dbError("subscribe", err)
+}
+
+// Unsubscribe removes a name from the subscriptions. It is no error if it is not there.
+func (s *Store) Unsubscribe(ctx context.Context, acct AccountID, name string) error {
+	_, err := s.pool.Exec(ctx, `DELETE FROM subscription WHERE account_id = $1 AND name = $2`, acct, cleanText(CanonicalName(name)))
+	if err == nil {
+		s.changedAccount(acct)
+	}
+	return dbError("unsubscribe", err)
+}
+
+// Subscriptions gives the subscribed names, sorted.
+func (s *Store) Subscriptions(ctx context.Context, acct AccountID) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT name FROM subscription WHERE account_id = $1 ORDER BY name COLLATE "C"`, acct)
+	if err != nil {
+		return nil, dbError("list subscriptions", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return names, dbError("list subscriptions", err)
+}
