@@ -100,6 +100,9 @@ CREATE TABLE delivery (                               -- a delivery whose reply 
   at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (key, attempt));
 
+CREATE TABLE blob_wire (                              -- bodies whose lines don't all end in CRLF: POP3 sends this many octets more
+  blob_id bigint PRIMARY KEY REFERENCES blob ON DELETE CASCADE, extra bigint NOT NULL);
+
 CREATE TABLE maildrop_lock (                          -- the POP3 session that has the maildrop, a lease
   account_id bigint PRIMARY KEY REFERENCES account ON DELETE CASCADE, owner text NOT NULL, until timestamptz NOT NULL);
 
