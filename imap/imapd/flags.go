@@ -13,17 +13,17 @@ import (
 // messages has few combinations.
 type flagNames struct {
 	table []string // keywords by ordinal
-	known map[flagKey]string
+	known map[shownFlags]string
 }
 
-type flagKey struct {
+type shownFlags struct {
 	flags  mailstore.Flags
 	recent bool
 }
 
 // text is "(\Seen $Forwarded)".
 func (n *flagNames) text(flags mailstore.Flags, recent bool) string {
-	key := flagKey{flags, recent}
+	key := shownFlags{flags, recent}
 	if text, ok := n.known[key]; ok {
 		return text
 	}
@@ -38,7 +38,7 @@ func (n *flagNames) text(flags mailstore.Flags, recent bool) string {
 	}
 	text := "(" + strings.Join(append(names, flags.Keywords(n.table)...), " ") + ")"
 	if n.known == nil {
-		n.known = make(map[flagKey]string)
+		n.known = make(map[shownFlags]string)
 	}
 	if len(n.known) < 1000 {
 		n.known[key] = text
