@@ -1,5 +1,3 @@
-// Package localpg runs the private PostgreSQL of a site that brings no database
-// of its own.
 package localpg
 
 import (
