@@ -72,6 +72,9 @@ func init() {
 		"NAMESPACE":   {in: loggedIn, run: (*session).cmdNamespace},
 		"APPEND":      {in: loggedIn, run: (*session).cmdAppend},
 
+		"SEARCH":     {in: selected, run: (*session).cmdSearch, noExpunge: true},
+		"UID SEARCH": {in: selected, run: (*session).cmdSearch},
+
 		"FETCH":       {in: selected, run: (*session).cmdFetch, noExpunge: true},
 		"UID FETCH":   {in: selected, run: (*session).cmdFetch},
 		"STORE":       {in: selected, run: (*session).cmdStore, noExpunge: true},
