@@ -145,9 +145,9 @@ func TestAccounts(t *testing.T) {
 func TestAliases(t *testing.T) {
 	d := open(t)
 	ctx := t.Context()
-	al, err := d.AddAlias(ctx, addr("Team@example.test"), addr("alice@example.test"), addr("Bob@example.test"))
+	_, err := d.AddAlias(ctx, addr("Team@example.test"), addr("alice@example.test"), addr("Bob@example.test"))
 	must(t, err)
-	al, err = d.AddAlias(ctx, addr("team@example.test"), addr("alice@example.test"), addr("x@example.org"))
+	al, err := d.AddAlias(ctx, addr("team@example.test"), addr("alice@example.test"), addr("x@example.org"))
 	must(t, err)
 	want := Alias{Address: addr("team@example.test"), Targets: []mail.Address{addr("alice@example.test"), addr("Bob@example.test"), addr("x@example.org")}}
 	list, err := d.Aliases(ctx, "example.test")
