@@ -223,7 +223,7 @@ func (s *session) header(c *command) (commandSpec, error) {
 	if err != nil {
 		return commandSpec{}, s.stranger(err)
 	}
-	if s.count == 1 && otherProtocol[strings.ToUpper(tag)] {
+	if s.count == 1 && (otherProtocol[strings.ToUpper(tag)] || strings.HasPrefix(tag, "SSH-")) {
 		return commandSpec{}, errClosed // TRUST row 15: not even a banner for it
 	}
 	c.tag = tag
@@ -262,7 +262,7 @@ func (s *session) header(c *command) (commandSpec, error) {
 
 // otherProtocol are first words of those who mistake us for a web or mail server.
 var otherProtocol = map[string]bool{"GET": true, "POST": true, "HEAD": true, "PUT": true, "OPTIONS": true,
-	"CONNECT": true, "DELETE": true, "PATCH": true, "TRACE": true, "PRI": true, "HELO": true, "EHLO": true, "SSH-2.0": true}
+	"CONNECT": true, "DELETE": true, "PATCH": true, "TRACE": true, "PRI": true, "HELO": true, "EHLO": true}
 
 // stranger closes at once on whoever begins with something else than IMAP.
 func (s *session) stranger(err error) error {

@@ -58,11 +58,13 @@ func (l *Lexer) Wait() error {
 	}
 	if l.r == l.w {
 		l.Release()
-		n, err := l.src.Read(l.small[:])
-		if n == 0 {
-			if err == nil {
+		n, err := 0, error(nil)
+		for tries := 0; n == 0 && err == nil; tries++ {
+			if n, err = l.src.Read(l.small[:]); tries == 100 {
 				err = io.ErrNoProgress
 			}
+		}
+		if n == 0 {
 			if t, ok := errors.AsType[interface {
 				error
 				Timeout() bool
