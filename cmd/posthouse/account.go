@@ -93,7 +93,7 @@ func (c *accountAddCmd) Run(ctx context.Context, con *console) error {
 		return explain(err, "domain", addr.Domain)
 	}
 	if _, err := s.directory.CreateAccount(c.context(ctx), addr, password); err != nil {
-		return explain(err, "account", c.Address)
+		return created(err, "account", c.Address)
 	}
 	return c.done(con, "account "+c.Address+" added", "add account "+c.Address)
 }
@@ -170,7 +170,7 @@ func (c *accountShowCmd) Run(ctx context.Context, con *console) error {
 	if err := con.fields([][2]string{
 		{"account", v.Address},
 		{"state", v.state()},
-		{"quota", size(v.QuotaBytes) + " bytes, " + count(v.QuotaMessages) + " messages"},
+		{"quota", size(v.QuotaBytes) + ", " + count(v.QuotaMessages) + " messages"},
 		{"used", strconv.FormatInt(used.bytes, 10) + " bytes, " + strconv.FormatInt(used.messages, 10) + " messages"},
 		{"retention", v.Retention + "; POP3 " + seen},
 	}); err != nil {
@@ -258,7 +258,7 @@ func (c *accountQuotaCmd) Run(ctx context.Context, con *console) error {
 		if c.Messages != nil {
 			messages = c.Messages.limit
 		}
-		quota := size(bytes) + " bytes, " + count(messages) + " messages"
+		quota := size(bytes) + ", " + count(messages) + " messages"
 		return "quota of " + c.Address + " is now " + quota, "set the quota of " + c.Address + " to " + quota,
 			s.directory.SetQuota(ctx, addr, bytes, messages)
 	})

@@ -77,7 +77,7 @@ func (c *domainAddCmd) Run(ctx context.Context, con *console) error {
 	defer s.close()
 	d, err := s.directory.CreateDomain(c.context(ctx), c.Name)
 	if err != nil {
-		return explain(err, "domain", c.Name)
+		return created(err, "domain", c.Name)
 	}
 	return c.done(con, "domain "+d.Name+" added", "add domain "+d.Name)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -121,7 +123,7 @@ func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, e
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fail(exitDatabase, "the database does not answer: %w; check that it runs, and the URL in --database, %s or the configuration", err, config.DatabaseVariable)
+		return nil, fail(exitDatabase, "the database does not answer: %w; check that it runs, and the URL in --database, %s or the configuration", &briefly{err}, config.DatabaseVariable)
 	}
 	return pool, nil
 }
@@ -193,3 +195,19 @@ func (g *ground) announce(con *console, asJSON bool, ports []listener, accounts 
 	}
 	return r.page(con.out, g.config.Local)
 }
+
+// briefly shows an error in one line: pgx lists each address that it tried, in
+// lines of their own and once more for TLS.
+type briefly struct{ error }
+
+func (b *briefly) Error() string {
+	var parts []string
+	for line := range strings.Lines(b.error.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(parts, line) {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func (b *briefly) Unwrap() error { return b.error }

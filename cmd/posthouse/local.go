@@ -36,8 +36,8 @@ type login struct {
 func parseLogin(arg string) (login, error) {
 	at := strings.IndexByte(arg, '@')
 	colon := strings.IndexByte(arg[at+1:], ':')
-	if at < 0 || colon < 0 {
-		return login{}, fail(exitUsage, "--account %q: write ADDRESS:PASSWORD", arg)
+	if at < 0 || colon < 0 { // not shown: part of it may be a password
+		return login{}, fail(exitUsage, "--account: write ADDRESS:PASSWORD, for example alice@example.test:secret")
 	}
 	l := login{Address: arg[:at+1+colon], Password: arg[at+colon+2:]}
 	if l.Password == "" {

@@ -188,9 +188,17 @@ func (s *site) close() {
 func explain(err error, kind, name string) error {
 	switch {
 	case errors.Is(err, directory.ErrNotFound):
-		return fmt.Errorf("%s %s: %w; `posthouse %s list` shows those that exist", kind, name, err, kind)
-	case err != nil:
-		return fmt.Errorf("%s %s: %w", kind, name, err)
+		return fail(exitNotFound, "%s %s does not exist; `posthouse %s list` shows those that do", kind, name, kind)
+	case errors.Is(err, directory.ErrConflict), errors.Is(err, directory.ErrInvalid):
+		return err // it says what is in the way, and to what
 	}
-	return nil
+	return wrap(err, "%s %s", kind, name)
+}
+
+// created is explain for a command that makes something.
+func created(err error, kind, name string) error {
+	if errors.Is(err, directory.ErrConflict) {
+		return fmt.Errorf("%s %s cannot be added, the name is taken: %w", kind, name, err)
+	}
+	return explain(err, kind, name)
 }

@@ -128,6 +128,9 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 // in rising order.
 func (c *serveCmd) configure(p *place) (config.Config, []login, error) {
 	cfg := config.Site()
+	if !c.Local && (c.Ephemeral || len(c.Account) > 0 || c.RequireTLS || c.NoCapture || c.Limits) {
+		return cfg, nil, fail(exitUsage, "--ephemeral, --account, --require-tls, --no-capture and --limits go with --local only")
+	}
 	file := p.Config
 	if c.Local {
 		cfg = config.Local()
@@ -150,9 +153,6 @@ func (c *serveCmd) configure(p *place) (config.Config, []login, error) {
 		if err := cfg.Listen.Set(arg); err != nil {
 			return cfg, nil, fail(exitUsage, "--listen: %w", err)
 		}
-	}
-	if !c.Local && (c.Ephemeral || len(c.Account) > 0 || c.RequireTLS || c.NoCapture || c.Limits) {
-		return cfg, nil, fail(exitUsage, "--ephemeral, --account, --require-tls, --no-capture and --limits go with --local only")
 	}
 	if c.Local {
 		cfg.RequireTLS, cfg.Capture, cfg.Throttle = c.RequireTLS, !c.NoCapture, c.Limits
