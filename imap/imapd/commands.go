@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"time"
 
 	"posthouse/imap/wire"
 )
@@ -24,6 +25,9 @@ type command struct {
 	tag, name string // name is in upper case, without UID
 	uid       bool   // UID FETCH, UID STORE, …
 	lex       *wire.Lexer
+
+	metric string // name in the metrics: of a known command, with UID
+	begun  time.Time
 
 	answered bool // the handler wrote the tagged response itself
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"posthouse/internal/events"
 	"posthouse/mailstore"
 )
 
@@ -27,6 +28,8 @@ func (s *session) cmdIdle(ctx context.Context, c *command) error {
 	if err := s.enc.Flush(); err != nil {
 		return err
 	}
+	events.IMAPIdle.Inc()
+	defer events.IMAPIdle.Dec()
 	if err := s.idle(ctx); err != nil {
 		return err
 	}

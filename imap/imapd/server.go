@@ -13,6 +13,7 @@ import (
 
 	"posthouse/internal/admission"
 	"posthouse/internal/directory"
+	"posthouse/internal/events"
 	"posthouse/mailstore"
 )
 
@@ -156,6 +157,7 @@ func (s *Server) start(c net.Conn, implicitTLS bool) {
 	if s.Admission != nil {
 		r, ok := s.Admission.Admit(remote)
 		if !ok {
+			events.IMAPRejected.WithLabelValues("cap").Inc()
 			refuse(c, implicitTLS)
 			return
 		}

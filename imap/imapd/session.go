@@ -19,6 +19,7 @@ import (
 
 	"posthouse/imap/wire"
 	"posthouse/internal/directory"
+	"posthouse/internal/events"
 	"posthouse/mailstore"
 )
 
@@ -80,6 +81,8 @@ func (s *session) attach(rw io.ReadWriter) {
 
 // run is the session's life. The connection is closed when it returns.
 func (s *session) run(ctx context.Context, implicitTLS bool) {
+	events.IMAPOpen.Inc()
+	defer events.IMAPOpen.Dec()
 	defer s.conn.Close()
 	defer s.end()
 	defer func() {
@@ -198,7 +201,7 @@ func (s *session) expelled() error {
 func (s *session) command(ctx context.Context) error {
 	s.lex.Begin()
 	s.count++
-	c := &command{lex: s.lex}
+	c := &command{lex: s.lex, metric: "unknown", begun: time.Now()}
 	spec, err := s.header(c)
 	if err == nil {
 		err = spec.run(s, ctx, c)
@@ -251,6 +254,7 @@ func (s *session) header(c *command) (commandSpec, error) {
 	if !ok {
 		return spec, bad("Unknown command")
 	}
+	c.metric = name
 	if spec.in&s.state == 0 {
 		return spec, bad("%s is not allowed now", name)
 	}
@@ -274,6 +278,8 @@ func (s *session) stranger(err error) error {
 
 // answer writes the tagged response. An error ends the session.
 func (s *session) answer(c *command, err error) error {
+	result := imap.StatusResponseTypeOK
+	defer func() { c.count(result) }()
 	if err == nil && c.answered {
 		return nil
 	}
@@ -290,6 +296,7 @@ func (s *session) answer(c *command, err error) error {
 		return err
 	}
 	answer, ours := refusal(err)
+	result = answer.Type
 	if ours {
 		s.log.Error("command failed", "event", "imap.error", "command", c.name, "error", err)
 	}
@@ -315,6 +322,14 @@ func (s *session) tagged(c *command, status imap.StatusResponseType, code, text 
 		tag = "*"
 	}
 	s.enc.Raw(tag + " " + string(status) + " " + bracket(code) + text + "\r\n")
+}
+
+// count notes the command in the metrics.
+func (c *command) count(result imap.StatusResponseType) {
+	events.IMAPCommands.WithLabelValues(c.metric, string(result)).Inc()
+	if c.metric != "IDLE" {
+		events.IMAPSeconds.WithLabelValues(c.metric).Observe(time.Since(c.begun).Seconds())
+	}
 }
 
 // end gives back what the session holds.
