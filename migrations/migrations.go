@@ -21,10 +21,9 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// FS holds the migrations, named NNNN_subject.sql. The pattern takes this file
-// too, because a pattern without a match does not compile; goose passes it by.
+// FS holds the migrations, named NNNN_subject.sql.
 //
-//go:embed [0-9m]*
+//go:embed *.sql
 var FS embed.FS
 
 // table is where goose records what was applied.
@@ -42,7 +41,7 @@ const lockTries = 3600
 // binary must not touch it: it would write rows that the newer one misreads.
 var ErrNewerSchema = errors.New("the database has a newer schema than this posthouse knows")
 
-// NewerSchemaError is the ErrNewerSchema that Up and Check return.
+// NewerSchemaError is the ErrNewerSchema that Up, Check and Status return.
 type NewerSchemaError struct {
 	Database int64 // highest version applied to the database
 	Binary   int64 // highest version in this binary
@@ -77,7 +76,7 @@ func up(ctx context.Context, databaseURL string, fsys fs.FS, log *slog.Logger) e
 	case err != nil:
 		return err
 	case applied >= newest(provider):
-		return check(applied, provider)
+		return compare(applied, provider)
 	}
 
 	// Status makes the version table under the lock; Up alone would make it
@@ -96,26 +95,7 @@ func up(ctx context.Context, databaseURL string, fsys fs.FS, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	return check(applied, provider)
-}
-
-// Check reports, without changing anything, whether this binary may work on
-// the database: nil, ErrNewerSchema, or an error that counts pending steps.
-func Check(ctx context.Context, databaseURL string) error {
-	steps, err := Status(ctx, databaseURL)
-	if err != nil {
-		return err
-	}
-	pending := 0
-	for _, s := range steps {
-		if s.AppliedAt.IsZero() {
-			pending++
-		}
-	}
-	if pending > 0 {
-		return fmt.Errorf("%d of %d migrations are pending: run `posthouse migrate`", pending, len(steps))
-	}
-	return nil
+	return compare(applied, provider)
 }
 
 // open connects lazily. The provider is nil when there are no migrations.
@@ -167,7 +147,7 @@ func newest(p *goose.Provider) int64 {
 	return sources[len(sources)-1].Version
 }
 
-func check(applied int64, p *goose.Provider) error {
+func compare(applied int64, p *goose.Provider) error {
 	if n := newest(p); applied > n {
 		return &NewerSchemaError{Database: applied, Binary: n}
 	}

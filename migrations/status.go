@@ -3,6 +3,7 @@ package migrations
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"path"
 	"time"
 )
@@ -18,7 +19,34 @@ type Step struct {
 // order, without changing the database. With ErrNewerSchema it returns the
 // list too.
 func Status(ctx context.Context, databaseURL string) ([]Step, error) {
-	db, provider, err := open(databaseURL, FS)
+	return status(ctx, databaseURL, FS)
+}
+
+// Check reports, without changing anything, whether this binary may work on
+// the database: nil, ErrNewerSchema, or an error that counts pending steps.
+func Check(ctx context.Context, databaseURL string) error {
+	return check(ctx, databaseURL, FS)
+}
+
+func check(ctx context.Context, databaseURL string, fsys fs.FS) error {
+	steps, err := status(ctx, databaseURL, fsys)
+	if err != nil {
+		return err
+	}
+	pending := 0
+	for _, s := range steps {
+		if s.AppliedAt.IsZero() {
+			pending++
+		}
+	}
+	if pending > 0 {
+		return fmt.Errorf("%d of %d migrations are pending: run `posthouse migrate`", pending, len(steps))
+	}
+	return nil
+}
+
+func status(ctx context.Context, databaseURL string, fsys fs.FS) ([]Step, error) {
+	db, provider, err := open(databaseURL, fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -53,5 +81,5 @@ func Status(ctx context.Context, databaseURL string) ([]Step, error) {
 	for _, s := range provider.ListSources() {
 		steps = append(steps, Step{Version: s.Version, Name: path.Base(s.Path), AppliedAt: when[s.Version]})
 	}
-	return steps, check(applied, provider)
+	return steps, compare(applied, provider)
 }
