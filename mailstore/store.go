@@ -69,6 +69,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.run(s.receipts.runFlusher(s))
 	if opt.Sweep > 0 {
 		s.run(s.runSweeper)
+		s.run(s.runMaildropExpiry)
 	}
 	return s, nil
 }
