@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
 	"posthouse/internal/directory"
@@ -32,6 +33,7 @@ type site struct {
 	srv   *Server
 	store *mailstore.Store
 	dir   *directory.Directory
+	pool  *pgxpool.Pool
 	alice mailstore.AccountID
 }
 
@@ -45,7 +47,7 @@ func newSite(t *testing.T, change ...func(*Config)) *site {
 	t.Helper()
 	pool := pgtest.Pool(t)
 	ctx := t.Context()
-	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	store, err := mailstore.Open(ctx, pool, mailstore.Options{Log: log, SpoolDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +63,7 @@ func newSite(t *testing.T, change ...func(*Config)) *site {
 	for _, f := range change {
 		f(&c)
 	}
-	s := &site{t: t, srv: New(c), store: store, dir: dir}
+	s := &site{t: t, srv: New(c), store: store, dir: dir, pool: pool}
 	if _, err := dir.CreateDomain(ctx, "example.test"); err != nil {
 		t.Fatal(err)
 	}
@@ -177,4 +179,13 @@ func (l testLog) Write(p []byte) (int, error) {
 // withTLS gives the server a certificate.
 func withTLS(cert tls.Certificate) func(*Config) {
 	return func(c *Config) { c.TLS = &tls.Config{Certificates: []tls.Certificate{cert}} }
+}
+
+func mustAddress(t *testing.T, s string) mail.Address {
+	t.Helper()
+	addr, err := mail.ParseAddress(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
