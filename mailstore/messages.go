@@ -2,8 +2,11 @@ package mailstore
 
 import (
 	"context"
-	"io"
+	"math"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Fields says what Messages reads beside ids, size and dates.
@@ -16,7 +19,7 @@ const (
 	FieldHeaderSubset
 	FieldParts
 	FieldPreview
-	FieldPrefix // implied by FieldHeaderSubset and FieldParts, and needed by OpenBody
+	FieldPrefix // needed by OpenBody; implied by FieldHeaderSubset and FieldParts
 	FieldUIDL
 	FieldSort // sort keys and sent date
 )
@@ -42,43 +45,173 @@ type Message struct {
 	DisplayFrom, DisplayTo        string // RFC 5957
 }
 
+// Bounds of a page of messages.
+const (
+	pageMessages = 1000
+	pageBytes    = 4 << 20 // of prepared bytes; a page ends early beyond it
+)
+
 // Messages yields the messages of the set that are there, by rising UID, also
-// those expunged but not swept. It reads pages of 1,000 and holds neither a
-// transaction nor a connection while yield runs. The *Message and its bytes are
-// valid until yield returns. An error of yield ends it and is returned as is.
+// those expunged but not swept. It reads pages of at most 1,000 and holds
+// neither a transaction nor a connection while yield runs. The *Message and its
+// bytes are the caller's to keep. An error of yield ends it and is returned as is.
 func (s *Store) Messages(ctx context.Context, acct AccountID, mbox MailboxID, uids UIDSet, fields Fields, yield func(*Message) error) error {
-	return ErrClosed
+	sql := messagesSQL(fields)
+	for len(uids) > 0 {
+		page, rest, err := s.messagePage(ctx, sql, acct, mbox, uids, fields)
+		if err != nil {
+			return dbError("read messages", err)
+		}
+		for i := range page {
+			if err := yield(&page[i]); err != nil {
+				return err
+			}
+		}
+		uids = rest
+	}
+	return nil
 }
 
-// ModSeqs gives the mod-sequences of the messages of the set that are there
-// (RFC 7162 §3.1.4). since: only those above it.
+// Where the UIDs of a page come from: one range, single UIDs, or many ranges.
+const (
+	whereRange  = ` FROM message m WHERE account_id = $1 AND mailbox_id = $2 AND uid >= $3 AND uid <= $4 ORDER BY uid LIMIT 1000`
+	whereList   = ` FROM message m WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3) ORDER BY uid`
+	whereRanges = ` FROM unnest($3::bigint[], $4::bigint[]) WITH ORDINALITY AS r(lo, hi, n),
+	LATERAL (SELECT * FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.lo AND uid <= r.hi ORDER BY uid LIMIT 1000) m ORDER BY r.n, uid LIMIT 1000`
+)
+
+// messagesSQL is the SELECT list, with a constant where a field is not asked for.
+func messagesSQL(fields Fields) string {
+	var b strings.Builder
+	b.WriteString(`SELECT uid, blob_id, email_id, thread_id, size, idate, saved_at`)
+	add := func(want Fields, columns, otherwise string) {
+		if fields&want != 0 {
+			b.WriteString(columns)
+		} else {
+			b.WriteString(otherwise)
+		}
+	}
+	add(FieldPrefix|FieldHeaderSubset|FieldParts, `, m.prefix`, `, NULL::bytea`)
+	add(FieldEnvelope, `, env`, `, NULL::bytea`)
+	add(FieldBodyStructure, `, bodystructure`, `, NULL::bytea`)
+	add(FieldHeaderSubset, `, hdr_wire`, `, NULL::bytea`)
+	add(FieldParts, `, parts`, `, NULL::bytea`)
+	add(FieldPreview, `, coalesce(preview, '')`, `, ''`)
+	add(FieldUIDL, `, coalesce(uidl, '')`, `, ''`)
+	if fields&FieldSort != 0 {
+		b.WriteString(`, sent_at, coalesce(sort_subject, ''), coalesce(sort_from, ''), coalesce(sort_to, ''), coalesce(display_from, ''), coalesce(display_to, '')`)
+	}
+	return b.String()
+}
+
+// messagePage reads one page and gives what of the set is left.
+func (s *Store) messagePage(ctx context.Context, sql string, acct AccountID, mbox MailboxID, uids UIDSet, fields Fields) (page []Message, rest UIDSet, err error) {
+	var rows pgx.Rows
+	first, limited := uids, false
+	switch n := min(len(uids), pageMessages); {
+	case len(uids) == 1:
+		limited = true
+		rows, err = s.pool.Query(ctx, sql+whereRange, acct, mbox, uids[0].Lo, uids[0].Hi)
+	case uids[:n].Len() <= 2*n: // hardly any runs
+		var list []int64
+		for n = 0; n < len(uids) && len(list)+int(uids[n].Hi-uids[n].Lo) < pageMessages; n++ {
+			for u := uint64(uids[n].Lo); u <= uint64(uids[n].Hi); u++ {
+				list = append(list, int64(u))
+			}
+		}
+		if n == 0 { // a long run comes first
+			return s.messagePageOfFirst(ctx, sql, acct, mbox, uids, fields)
+		}
+		first = uids[:n]
+		rows, err = s.pool.Query(ctx, sql+whereList, acct, mbox, list)
+	default:
+		limited = true
+		first = uids[:n]
+		lo, hi := make([]int64, n), make([]int64, n)
+		for i, r := range first {
+			lo[i], hi[i] = int64(r.Lo), int64(r.Hi)
+		}
+		rows, err = s.pool.Query(ctx, sql+whereRanges, acct, mbox, lo, hi)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	rest = uids[len(first):]
+	page, full, err := readMessages(rows, fields)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n := len(page); n > 0 && (full || limited && n == pageMessages) {
+		rest = uids.after(page[n-1].UID)
+	}
+	return page, rest, nil
+}
+
+func (s *Store) messagePageOfFirst(ctx context.Context, sql string, acct AccountID, mbox MailboxID, uids UIDSet, fields Fields) ([]Message, UIDSet, error) {
+	page, rest, err := s.messagePage(ctx, sql, acct, mbox, uids[:1:1], fields)
+	return page, append(rest[:len(rest):len(rest)], uids[1:]...), err
+}
+
+// after is the part of the set above a UID.
+func (s UIDSet) after(u UID) UIDSet {
+	if u == math.MaxUint32 {
+		return nil
+	}
+	return s.Intersect(UIDSet{{u + 1, math.MaxUint32}})
+}
+
+// readMessages scans a page; full says that it stopped at pageBytes.
+func readMessages(rows pgx.Rows, fields Fields) (page []Message, full bool, err error) {
+	defer rows.Close()
+	size := 0
+	for rows.Next() {
+		page = append(page, Message{})
+		m := &page[len(page)-1]
+		to := []any{&m.UID, &m.BlobID, &m.EmailID, &m.ThreadID, &m.Size, &m.InternalDate, &m.SavedDate,
+			&m.Prefix, &m.Envelope, &m.BodyStructure, &m.HeaderSubset, &m.Parts, &m.Preview, &m.UIDL}
+		var sent *time.Time
+		if fields&FieldSort != 0 {
+			to = append(to, &sent, &m.SortSubject, &m.SortFrom, &m.SortTo, &m.DisplayFrom, &m.DisplayTo)
+		}
+		if err := rows.Scan(to...); err != nil {
+			return nil, false, err
+		}
+		if sent != nil {
+			m.SentDate = *sent
+		}
+		size += len(m.Prefix) + len(m.Envelope) + len(m.BodyStructure) + len(m.HeaderSubset) + len(m.Parts)
+		if size > pageBytes {
+			return page, true, rows.Err()
+		}
+	}
+	return page, false, rows.Err()
+}
+
+// ModSeqs gives the mod-sequences of the messages of the set that are there and
+// have one above since (RFC 7162 §3.1.4).
 func (s *Store) ModSeqs(ctx context.Context, acct AccountID, mbox MailboxID, uids UIDSet, since ModSeq) (map[UID]ModSeq, error) {
-	return nil, ErrClosed
+	out := map[UID]ModSeq{}
+	lo, hi := uids.bounds()
+	rows, err := s.pool.Query(ctx, `SELECT s.uid, s.modseq FROM unnest($3::bigint[], $4::bigint[]) AS r(lo, hi),
+		LATERAL (SELECT uid, modseq FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.lo AND uid <= r.hi AND modseq > $5 OFFSET 0) s`,
+		acct, mbox, lo, hi, since)
+	if err != nil {
+		return nil, dbError("read mod-sequences", err)
+	}
+	var uid UID
+	var m ModSeq
+	_, err = pgx.ForEachRow(rows, []any{&uid, &m}, func() error {
+		out[uid] = m
+		return nil
+	})
+	return out, dbError("read mod-sequences", err)
 }
 
-// BodyReader reads the octets of one message: its prefix, then its body. It
-// fetches only the frames needed, holds one of them, and no connection between
-// calls. It is for one goroutine.
-type BodyReader struct {
-	ctx  context.Context
-	s    *Store
-	blob int64
-	size int64
-}
-
-// OpenBody makes a reader of a message read with FieldPrefix. Nothing is
-// fetched before the first read, so there is nothing to close.
-func (s *Store) OpenBody(ctx context.Context, m *Message) *BodyReader {
-	return &BodyReader{ctx: ctx, s: s, blob: m.BlobID, size: m.Size}
-}
-
-// Size is the number of octets, prefix included.
-func (b *BodyReader) Size() int64 { return b.size }
-
-// ReadAt implements io.ReaderAt.
-func (b *BodyReader) ReadAt(p []byte, off int64) (int, error) { return 0, ErrClosed }
-
-// WriteRange writes n octets from off to w, or up to the end.
-func (b *BodyReader) WriteRange(ctx context.Context, w io.Writer, off, n int64) (int64, error) {
-	return 0, ErrClosed
+// bounds gives the ranges as parallel arrays.
+func (s UIDSet) bounds() (lo, hi []int64) {
+	lo, hi = make([]int64, len(s)), make([]int64, len(s))
+	for i, r := range s {
+		lo[i], hi[i] = int64(r.Lo), int64(r.Hi)
+	}
+	return lo, hi
 }

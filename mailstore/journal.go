@@ -1,0 +1,191 @@
+package mailstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Changes is what happened between two views.
+type Changes struct {
+	Expunged        UIDSet // were in the old view and are not in the new one
+	Added           UIDSet // are in the new view only
+	Flagged         UIDSet // in both; their flags were stored, possibly to what they were
+	KeywordsChanged bool   // the keyword table is another
+}
+
+// IsEmpty reports whether nothing happened.
+func (c *Changes) IsEmpty() bool {
+	return len(c.Expunged) == 0 && len(c.Added) == 0 && len(c.Flagged) == 0 && !c.KeywordsChanged
+}
+
+const sqlJournal = `SELECT modseq, kind::text, uids::text FROM mailbox_change WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3 ORDER BY modseq`
+
+// sqlChanged reads the states of the messages that the journal names as added
+// or flagged; OFFSET 0 keeps each range an index scan of its own.
+const sqlChanged = `SELECT s.uid, s.flags FROM (SELECT range_agg(uids) AS uids FROM mailbox_change
+		WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3 AND kind IN ('A', 'F')) c, unnest(c.uids) r,
+	LATERAL (SELECT uid, flags FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= lower(r) AND uid < upper(r) ORDER BY uid OFFSET 0) s`
+
+// journal is what was read to bring a view forward.
+type journal struct {
+	mailbox  Mailbox
+	modseq   ModSeq // up to which it is complete
+	expunged UIDSet
+	added    UIDSet
+	flagged  UIDSet
+	states   []entry // of those added or flagged that are there, by rising UID
+}
+
+// readJournal reads what happened after a mod-sequence. The row is read first:
+// whatever has a mod-sequence up to that of the row was committed before.
+func (s *Store) readJournal(ctx context.Context, acct AccountID, mbox MailboxID, since ModSeq) (*journal, error) {
+	j := &journal{}
+	var b pgx.Batch
+	b.Queue(`SELECT `+mailboxColumns+` FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`, mbox, acct).Query(func(rows pgx.Rows) (err error) {
+		j.mailbox, err = pgx.CollectExactlyOneRow(rows, scanMailbox)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = ErrNoMailbox
+		}
+		j.modseq = j.mailbox.HighestModSeq
+		return err
+	})
+	b.Queue(sqlJournal, acct, mbox, since).Query(func(rows pgx.Rows) error {
+		var m ModSeq
+		var kind, uids string
+		_, err := pgx.ForEachRow(rows, []any{&m, &kind, &uids}, func() error {
+			j.modseq = max(j.modseq, m)
+			set := &j.added
+			switch kind {
+			case "X":
+				set = &j.expunged
+			case "F":
+				set = &j.flagged
+			}
+			return addMultirange(set, uids)
+		})
+		return err
+	})
+	b.Queue(sqlChanged, acct, mbox, since).Query(func(rows pgx.Rows) error {
+		return eachState(rows, func(e entry) { j.states = append(j.states, e) })
+	})
+	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// addMultirange adds a multirange in Postgres' text form, "{[1,4),[7,8)}".
+func addMultirange(set *UIDSet, text string) error {
+	text = strings.Trim(text, "{}")
+	for text != "" {
+		var one string
+		one, text, _ = strings.Cut(strings.TrimPrefix(text, "["), ")")
+		text = strings.TrimPrefix(text, ",")
+		lo, hi, _ := strings.Cut(one, ",")
+		l, err1 := strconv.ParseUint(lo, 10, 33)
+		h, err2 := strconv.ParseUint(hi, 10, 33)
+		if err1 != nil || err2 != nil || h <= l {
+			return fmt.Errorf("mailstore: the journal holds a range %q", one)
+		}
+		set.AddRange(UID(l), UID(h-1))
+	}
+	return nil
+}
+
+// multirange is the set in Postgres' text form.
+func (s UIDSet) multirange() string {
+	b := []byte{'{'}
+	for i, r := range s {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(append(b, '['), uint64(r.Lo), 10)
+		b = strconv.AppendUint(append(b, ','), uint64(r.Hi)+1, 10)
+		b = append(b, ')')
+	}
+	return string(append(b, '}'))
+}
+
+// Advance gives the newest view and what changed since v, from the journal.
+// With keepExpunged (commands during which EXPUNGE must not be sent, RFC 3501
+// §7.4.1) messages that went stay in the view, marked gone; a later Advance
+// without it reports them. ErrNoMailbox when the mailbox was deleted. Sessions
+// that ask the same at the same time share the answer.
+func (s *Store) Advance(ctx context.Context, v *View, keepExpunged bool) (*View, Changes, error) {
+	step, err := s.views.share(ctx, stepKey{v, keepExpunged}, func() (step, error) { return s.advance(ctx, v, keepExpunged) })
+	if err != nil {
+		return v, Changes{}, dbError("read the journal", err)
+	}
+	return step.view, step.changes, nil
+}
+
+func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
+	j, err := s.readJournal(ctx, v.account, v.mailbox, v.modseq)
+	if err != nil {
+		return step{}, err
+	}
+	if v.modseq < j.mailbox.ChangeFloor { // pruned: read all, compare
+		whole, err := s.loadView(ctx, j.mailbox)
+		if err != nil {
+			return step{}, err
+		}
+		j.compare(v, whole)
+	}
+	remove := j.expunged
+	if !keep {
+		remove = remove.Union(v.goneUIDs())
+	}
+	// What was added but is not there is already expunged again; what was added
+	// and is in the view was read along when the view was loaded.
+	update := slices.DeleteFunc(j.states, func(e entry) bool {
+		if j.flagged.Contains(e.uid) {
+			return false
+		}
+		seq, known := v.Seq(e.uid)
+		return known && v.Flags(seq) == e.flags
+	})
+	next, ch := v, Changes{}
+	if len(remove) > 0 || len(update) > 0 {
+		next, ch = v.edit(remove, keep, update)
+	}
+	ch.KeywordsChanged = !slices.Equal(v.keywords, j.mailbox.Keywords)
+	if next == v && v.modseq == j.modseq && v.uidnext == j.mailbox.UIDNext && !ch.KeywordsChanged && v.validity == j.mailbox.UIDValidity {
+		return step{view: v}, nil
+	}
+	if next == v {
+		same := *v
+		next = &same
+	}
+	next.modseq, next.validity = j.modseq, j.mailbox.UIDValidity
+	next.uidnext = max(next.uidnext, j.mailbox.UIDNext)
+	if n := len(next.chunks); n > 0 {
+		next.uidnext = max(next.uidnext, next.chunks[n-1].last()+1)
+	}
+	if ch.KeywordsChanged {
+		next.keywords = j.mailbox.Keywords
+	}
+	if next.gone == 0 {
+		s.views.put(next)
+	}
+	return step{next, ch}, nil
+}
+
+// compare makes up the journal between two views.
+func (j *journal) compare(old, now *View) {
+	j.expunged, j.flagged, j.states = nil, nil, nil
+	was, is := old.UIDs(1, old.Len()), now.UIDs(1, now.Len())
+	j.expunged = was.Subtract(is)
+	now.Each(1, now.Len(), func(_ int, uid UID, flags Flags) bool {
+		if seq, ok := old.Seq(uid); !ok || old.Flags(seq) != flags {
+			j.states = append(j.states, entry{uid, flags})
+		}
+		return true
+	})
+	j.modseq = max(now.modseq, j.mailbox.HighestModSeq)
+}
