@@ -2,6 +2,7 @@ package mailstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -72,4 +73,34 @@ func usedKeywords(ctx context.Context, tx pgx.Tx, m *Mailbox) (used Flags, err e
 		SELECT bit_or(flags) f FROM msg_state WHERE account_id = $1 AND mailbox_id = $2
 		UNION ALL SELECT bit_or(flags) FROM expunged WHERE account_id = $1 AND mailbox_id = $2 AND NOT moved) u`, m.Account, m.ID).Scan(&bits)
 	return Flags(bits), err
+}
+
+// translateKeywords gives the SQL that turns the flags of messages in one
+// mailbox into those of another: keywords have ordinals of their own in each.
+// What the messages use and the destination does not know is added there.
+func translateKeywords(ctx context.Context, tx pgx.Tx, from, to *Mailbox, uids UIDSet) (string, error) {
+	if from.ID == to.ID || len(from.Keywords) == 0 {
+		return `flags`, nil
+	}
+	var bits int64
+	if err := tx.QueryRow(ctx, `SELECT coalesce(bit_or(flags), 0) FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3)`,
+		from.Account, from.ID, uids.int64s()).Scan(&bits); err != nil {
+		return "", err
+	}
+	sql := fmt.Sprintf(`(flags & %d`, int64(SystemFlags))
+	names := Flags(bits).Keywords(from.Keywords)
+	if _, err := keywordBits(ctx, tx, to, names, true); err != nil {
+		return "", err
+	}
+	for i, name := range from.Keywords {
+		if name == "" || Flags(bits)&KeywordFlag(i) == 0 {
+			continue
+		}
+		bit, err := keywordBits(ctx, tx, to, []string{name}, true)
+		if err != nil {
+			return "", err
+		}
+		sql += fmt.Sprintf(` | CASE WHEN flags & %d <> 0 THEN %d ELSE 0 END`, int64(KeywordFlag(i)), int64(bit))
+	}
+	return sql + `)`, nil
 }

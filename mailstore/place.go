@@ -221,7 +221,7 @@ func (q *Quota) take(size int64) bool {
 	if q == nil {
 		return true
 	}
-	if q.LimitBytes != nil && q.Bytes+size > *q.LimitBytes || q.LimitMessages != nil && q.Messages+1 > *q.LimitMessages {
+	if q.over(size, 1) {
 		return false
 	}
 	q.Bytes, q.Messages = q.Bytes+size, q.Messages+1

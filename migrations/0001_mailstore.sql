@@ -127,7 +127,8 @@ CREATE TABLE blob_gc (                                -- bodies that may have lo
   blob_id bigint PRIMARY KEY, after timestamptz NOT NULL);
 CREATE INDEX blob_gc_after ON blob_gc (after);
 
-CREATE TABLE account_gone (account_id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now()); -- rows left to sweep
+CREATE TABLE account_gone (account_id bigint PRIMARY KEY);                            -- removed; its rows are left to sweep
+CREATE TABLE mailbox_gone (mailbox_id bigint PRIMARY KEY, account_id bigint NOT NULL);
 
 -- +goose StatementBegin
 CREATE FUNCTION account_gone() RETURNS trigger LANGUAGE plpgsql AS $$
