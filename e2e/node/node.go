@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -60,7 +61,7 @@ type Node struct {
 // Build compiles the program into dir.
 func Build(dir string) (string, error) {
 	binary := filepath.Join(dir, "posthouse")
-	out, err := exec.Command("go", "build", "-o", binary, "posthouse/cmd/posthouse").CombinedOutput()
+	out, err := exec.Command("go", "build", "-tags", tags, "-o", binary, "posthouse/cmd/posthouse").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build posthouse: %w\n%s", err, out)
 	}
@@ -209,8 +210,14 @@ func (n *Node) TLS() (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool, ServerName: "localhost"}, nil
 }
 
-// Command runs another command of the program on the node's data.
-func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, n.Binary, append(args, "--data", n.Data)...).CombinedOutput()
-	return string(out), err
+// Command runs another command of the program on the node's data, with stdin as
+// its standard input.
+func (n *Node) Command(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, n.Binary, append(args, "--data", n.Data)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("posthouse %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
 }

@@ -1,0 +1,5 @@
+//go:build bundlepg
+
+package node
+
+const tags = "bundlepg"
