@@ -39,10 +39,15 @@ type addressParser struct {
 	noQuote, noParen bool // no closing one follows: it is an ordinary character
 }
 
-// parseAddresses appends the elements of an unfolded address list to out.
+// maxAddresses bounds the memory of one list. A header with more addresses is
+// served, but ENVELOPE has the first ones only.
+const maxAddresses = 20_000
+
+// parseAddresses appends the elements of an unfolded address list to out, up to
+// maxAddresses in all.
 func parseAddresses(out []address, s []byte) []address {
 	p := addressParser{s: s, out: out}
-	for p.skip(); p.i < len(p.s); p.skip() {
+	for p.skip(); p.i < len(p.s) && len(p.out) < maxAddresses; p.skip() {
 		switch c := p.s[p.i]; {
 		case c == ',', c == ';':
 			p.i++
@@ -194,7 +199,10 @@ func (p *addressParser) addrSpec() {
 	for start > 1 && (p.phrase[start-2] == '.' || start < len(p.phrase) && p.phrase[start] == '.') {
 		start = 1 + bytes.LastIndexByte(p.phrase[:start-1], ' ') // obsolete: white space around dots
 	}
-	p.cur.mailbox = bytes.ReplaceAll(p.phrase[start:], []byte(" "), nil)
+	p.cur.mailbox = append([]byte{}, p.phrase[start:]...)
+	if start != p.last {
+		p.cur.mailbox = bytes.ReplaceAll(p.cur.mailbox, []byte(" "), nil)
+	}
 	if name := bytes.TrimSpace(p.phrase[:start]); len(name) > 0 {
 		p.cur.name = append([]byte{}, name...)
 	}
@@ -210,19 +218,22 @@ func (p *addressParser) domain() []byte {
 	host := []byte{}
 	for p.skip(); p.i < len(p.s); p.skip() {
 		c := p.s[p.i]
-		dotted := len(host) == 0 || c == '.' || host[len(host)-1] == '.'
-		if !dotted || c != '@' && p.special(c) && c != '"' {
-			break
-		}
 		if c == '@' { // a@b@c: nobody knows, but nothing is lost
 			host = append(host, c)
 			p.i++
 			continue
 		}
-		if end := bytes.IndexByte(p.s[p.i:], ']'); c == '[' && end > 0 && end < 256 {
-			host = append(host, p.s[p.i:p.i+end+1]...)
-			p.i += end + 1
-			continue
+		joined := len(host) == 0 || c == '.' || host[len(host)-1] == '.' || host[len(host)-1] == '@'
+		if !joined || p.special(c) && c != '"' {
+			break
+		}
+		if c == '[' {
+			near := p.s[p.i:min(p.i+256, len(p.s))]
+			if end := bytes.IndexByte(near, ']'); end > 0 {
+				host = append(host, near[:end+1]...)
+				p.i += end + 1
+				continue
+			}
 		}
 		host = append(host, p.scanWord()...)
 	}
@@ -268,7 +279,7 @@ func (p *addressParser) brackets() {
 // route reads "@a,@b:" (RFC 5322 §4.4) where a colon ends it before the
 // brackets do.
 func (p *addressParser) route() {
-	end := bytes.IndexAny(p.s[p.i:], ":>")
+	end := bytes.IndexAny(p.s[p.i:min(p.i+1000, len(p.s))], ":>")
 	if end < 0 || p.s[p.i+end] == '>' {
 		return
 	}

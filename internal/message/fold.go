@@ -112,7 +112,7 @@ func computeFold(r rune) string {
 	}
 	s := string(r)
 	for range 4 { // until nothing changes: some upper-case forms decompose again
-		next := norm.NFKD.String(upper(s))
+		next := upper(norm.NFKD.String(s))
 		if next == s {
 			break
 		}
@@ -121,11 +121,12 @@ func computeFold(r rune) string {
 	return squeeze(s)
 }
 
-// upper maps rune by rune: full case mapping would make SS of ß.
+// upper maps rune by rune (full case mapping would make SS of ß), by way of the
+// lower-case form: ẞ has one, ß has no upper-case form.
 func upper(s string) string {
 	out := make([]rune, 0, 4)
 	for _, r := range s {
-		out = append(out, unicode.ToUpper(r))
+		out = append(out, unicode.ToUpper(unicode.ToLower(r)))
 	}
 	return string(out)
 }

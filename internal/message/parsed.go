@@ -80,14 +80,20 @@ const (
 // references are the ids of the References field, else the first id of
 // In-Reply-To (RFC 5256 §3).
 func references(header, inReplyTo []byte) []string {
-	if list, ok := Field(header, "references"); ok {
-		if ids := messageIDs(nil, []byte(list), 1<<20); len(ids) > maxReferences {
-			return append(ids[:1:1], ids[len(ids)-maxReferences+1:]...)
-		} else if len(ids) > 0 {
-			return ids
-		}
+	list, _ := Field(header, "references")
+	ids := messageIDs(nil, []byte(list), 1)
+	if len(ids) == 0 {
+		return messageIDs(nil, inReplyTo, 1)
 	}
-	return messageIDs(nil, inReplyTo, 1)
+	all := []byte(list)
+	from := len(all)
+	for n := 0; n < maxReferences && from > 0; n++ {
+		from = max(bytes.LastIndexByte(all[:from], '<'), 0)
+	}
+	if from == 0 {
+		return messageIDs(nil, all, maxReferences)
+	}
+	return messageIDs(ids, all[from+1:], maxReferences-1)
 }
 
 // messageIDs appends up to n ids that stand between angle brackets. White space

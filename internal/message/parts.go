@@ -117,7 +117,7 @@ func DecodeParts(packed []byte) (PartIndex, error) {
 		e.kind, e.inner = kind(head&packKind), head&packInner != 0
 		switch e.kind {
 		case multipart:
-			e.children = int32(d.uvarint())
+			e.children = int32(min(d.uvarint(), MaxParts))
 		case embedded:
 			e.children = 1
 		}
@@ -140,8 +140,12 @@ func DecodeParts(packed []byte) (PartIndex, error) {
 			e.typ.name = "text/plain"
 		}
 	}
-	if n := len(ix.entities); ix.entities[n-1].kind == embedded {
-		d.failed = true // its message is missing
+	for i, todo := 0, 1; i < len(ix.entities); i++ { // the tree must end with the list
+		todo += int(ix.entities[i].children) - 1
+		if last := i == len(ix.entities)-1; last != (todo == 0) || todo < 0 {
+			d.failed = true
+			break
+		}
 	}
 	if d.failed || len(d.b) != 0 {
 		return PartIndex{}, fmt.Errorf("decode the parts of a message: %w", errPackedParts)

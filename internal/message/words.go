@@ -22,37 +22,49 @@ func DecodeHeader(raw []byte) string {
 	}
 	var out strings.Builder
 	out.Grow(len(raw))
-	for i >= 0 {
+	for from := i; i >= 0; i = indexFrom(raw, from) {
 		word, rest, ok := cutEncodedWord(raw[i:])
 		if !ok {
-			out.WriteString(rawText(raw[:i+2]))
-			raw = raw[i+2:]
-			i = bytes.Index(raw, []byte("=?"))
+			from = i + 2
 			continue
 		}
 		out.WriteString(rawText(raw[:i]))
-		payload := word.payload
-		// Neighbours in one charset are decoded as one: programs cut inside a character.
-		// White space between encoded words is no part of the text (RFC 2047 §6.2).
-		for {
-			next, after, ok := cutEncodedWord(bytes.TrimLeft(rest, " \t"))
-			if !ok {
-				break
-			}
-			if strings.EqualFold(next.charset, word.charset) {
-				payload = append(payload, next.payload...)
-			} else {
-				out.WriteString(validText(decodeCharset(payload, word.charset)))
-				word, payload = next, next.payload
-			}
-			rest = after
-		}
-		out.WriteString(validText(decodeCharset(payload, word.charset)))
-		raw = rest
-		i = bytes.Index(raw, []byte("=?"))
+		raw = decodeRun(&out, word, rest)
+		from = 0
 	}
 	out.WriteString(rawText(raw))
 	return out.String()
+}
+
+// indexFrom finds the next "=?" at from or behind.
+func indexFrom(s []byte, from int) int {
+	if i := bytes.Index(s[from:], []byte("=?")); i >= 0 {
+		return from + i
+	}
+	return -1
+}
+
+// decodeRun writes an encoded word and those that follow it, and returns what is
+// behind them. White space between encoded words is no part of the text (RFC 2047
+// §6.2). Neighbours in one charset are decoded as one: programs cut inside a
+// character.
+func decodeRun(out *strings.Builder, word encodedWord, rest []byte) []byte {
+	payload := word.payload
+	for {
+		next, after, ok := cutEncodedWord(bytes.TrimLeft(rest, " \t"))
+		if !ok {
+			break
+		}
+		if strings.EqualFold(next.charset, word.charset) {
+			payload = append(payload, next.payload...)
+		} else {
+			out.WriteString(validText(decodeCharset(payload, word.charset)))
+			word, payload = next, next.payload
+		}
+		rest = after
+	}
+	out.WriteString(validText(decodeCharset(payload, word.charset)))
+	return rest
 }
 
 // rawText reads octets outside of encoded words.
