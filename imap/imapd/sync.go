@@ -101,10 +101,10 @@ func (s *session) tell(ctx context.Context, n news) {
 		if seq, ok := box.view.Seq(uid); ok {
 			s.enc.Raw("* ")
 			s.enc.Number(uint64(seq))
-			s.enc.Raw(" FETCH (UID ")
-			s.enc.Number(uint64(uid))
-			s.enc.Raw(" FLAGS ")
+			s.enc.Raw(" FETCH (FLAGS ")
 			s.enc.Raw(names.text(box.view.Flags(seq), box.recent.Contains(uid)))
+			s.enc.Raw(" UID ")
+			s.enc.Number(uint64(uid))
 			s.enc.Raw(")\r\n")
 		}
 	}
