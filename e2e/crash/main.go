@@ -46,7 +46,8 @@ func run(long time.Duration) error {
 	}{
 		{"kill -9 of the server", harm.KillServer, harm.Result.Clean, "nothing lost, nothing doubled"},
 		{"Postgres stopped in immediate mode", harm.StopPostgres, harm.Result.Clean, "nothing lost, nothing doubled"},
-		{"the same with synchronous_commit=off (control)", harm.Control, func(r harm.Result) bool { return r.Lost > 0 }, "some lost"},
+		{"connections to Postgres cut around COMMIT", harm.CutCommits, harm.Result.Clean, "nothing lost, nothing doubled"},
+		{"the immediate stops with synchronous_commit=off (control)", harm.Control, func(r harm.Result) bool { return r.Lost > 0 }, "some lost"},
 	} {
 		dir := filepath.Join(folder, fmt.Sprint(len(e.name)))
 		if err := os.Mkdir(dir, 0o755); err != nil {

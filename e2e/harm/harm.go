@@ -115,11 +115,20 @@ func (x *experiment) rounds(ctx context.Context, strike func() error) (int, erro
 
 // work waits until n more messages were accepted.
 func (x *experiment) work(ctx context.Context, n int) error {
-	target := x.ledger.Count() + n
+	return x.until(ctx, "accepted", x.ledger.Count, n)
+}
+
+// refused waits until n more attempts were refused.
+func (x *experiment) refused(ctx context.Context, n int) error {
+	return x.until(ctx, "refused", x.ledger.Refusals, n)
+}
+
+func (x *experiment) until(ctx context.Context, what string, count func() int, n int) error {
+	target := count() + n
 	deadline := time.Now().Add(node.Patience)
-	for x.ledger.Count() < target {
+	for count() < target {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("no %d messages were accepted within %s\n%s", n, node.Patience, x.node.Log())
+			return fmt.Errorf("no %d messages were %s within %s\n%s", n, what, node.Patience, x.node.Log())
 		}
 		select {
 		case <-ctx.Done():

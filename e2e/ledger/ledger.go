@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -35,10 +36,12 @@ type entry struct {
 type Ledger struct {
 	mu      sync.Mutex
 	entries map[string]*entry
+	refused int
+	codes   map[int]int
 }
 
 // New makes an empty ledger.
-func New() *Ledger { return &Ledger{entries: make(map[string]*entry)} }
+func New() *Ledger { return &Ledger{entries: make(map[string]*entry), codes: make(map[int]int)} }
 
 // mark begins every message; what stands before it was added by the server.
 const mark = "X-Ledger: "
@@ -71,10 +74,15 @@ func hash(s string) uint64 {
 	return n
 }
 
-// Told records what a client was told about an attempt.
-func (l *Ledger) Told(id string, o Outcome) {
+// Told records what a client was told about an attempt; code is that of the
+// reply which refused it, 0 when the connection ended.
+func (l *Ledger) Told(id string, o Outcome, code int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if o == Refused {
+		l.refused++
+		l.codes[code]++
+	}
 	e := l.entries[id]
 	e.tries[o]++
 	e.accepted = e.accepted || o == Accepted
@@ -91,6 +99,20 @@ func (l *Ledger) Count() int {
 		}
 	}
 	return n
+}
+
+// Refusals is how many attempts have been refused.
+func (l *Ledger) Refusals() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+// Codes counts the refusals by reply code.
+func (l *Ledger) Codes() map[int]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.codes)
 }
 
 // Report is the comparison of a ledger with what was found.

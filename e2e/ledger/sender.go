@@ -62,8 +62,8 @@ func (l *Load) send(ctx context.Context, connection int) {
 				pause(ctx)
 				continue
 			}
-			outcome, alive := c.deliver(to, text)
-			l.Ledger.Told(id, outcome)
+			outcome, code, alive := c.deliver(to, text)
+			l.Ledger.Told(id, outcome, code)
 			if !alive {
 				c.conn.Close()
 				c = nil
@@ -115,43 +115,50 @@ func dial(ctx context.Context, address string) *client {
 }
 
 // expect sends a line, if any, and says whether the reply is the one wanted.
-func (c *client) expect(line string, code int) bool {
+func (c *client) expect(line string, want int) bool {
+	_, ok := c.ask(line, want)
+	return ok
+}
+
+// ask is expect that also gives the code of the reply, 0 without one.
+func (c *client) ask(line string, want int) (code int, ok bool) {
 	c.conn.SetDeadline(time.Now().Add(replyTimeout))
 	if line != "" && c.text.PrintfLine("%s", line) != nil {
-		return false
+		return 0, false
 	}
-	_, _, err := c.text.ReadResponse(code)
-	return err == nil
+	code, _, err := c.text.ReadResponse(want)
+	return code, err == nil
 }
 
 // deliver sends one message; alive says whether the connection can be used
 // again. Until the data are sent a broken connection is a refusal: the server
 // cannot have taken what it has not seen.
-func (c *client) deliver(to []string, data []byte) (outcome Outcome, alive bool) {
-	if !c.expect("MAIL FROM:<ledger@example.org>", 250) {
-		return Refused, false
-	}
+func (c *client) deliver(to []string, data []byte) (outcome Outcome, code int, alive bool) {
+	lines := []string{"MAIL FROM:<ledger@example.org>"}
 	for _, address := range to {
-		if !c.expect("RCPT TO:<"+address+">", 250) {
-			return Refused, false
+		lines = append(lines, "RCPT TO:<"+address+">")
+	}
+	for _, line := range lines {
+		if code, ok := c.ask(line, 250); !ok {
+			return Refused, code, false
 		}
 	}
-	if !c.expect("DATA", 354) {
-		return Refused, false
+	if code, ok := c.ask("DATA", 354); !ok {
+		return Refused, code, false
 	}
 	c.conn.SetDeadline(time.Now().Add(replyTimeout))
 	// A failed write counts as unknown: the last octets may have arrived.
 	if _, err := c.conn.Write(data); err != nil {
-		return Unknown, false
+		return Unknown, 0, false
 	}
 	code, _, err := c.text.ReadResponse(250)
 	switch {
 	case err == nil:
-		return Accepted, true
+		return Accepted, code, true
 	case code != 0:
-		return Refused, true
+		return Refused, code, true
 	}
-	return Unknown, false
+	return Unknown, 0, false
 }
 
 func (c *client) quit() {
