@@ -17,6 +17,7 @@ import (
 	"posthouse/internal/config"
 	"posthouse/internal/directory"
 	"posthouse/mailstore"
+	"posthouse/pop3"
 	"posthouse/tls/certs"
 	"posthouse/web"
 )
@@ -96,6 +97,10 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("imap"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
 	})
+	pop := pop3.New(pop3.Config{
+		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("pop3"), Admission: gate, Log: log,
+		AllowPlainAuth: cfg.PlainAuth(),
+	})
 	watchFigures(prometheus.DefaultRegisterer, ground.pool, gate)
 	pages := web.New(web.Config{
 		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: authority.File(),
@@ -108,6 +113,8 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		switch p.name {
 		case config.IMAP, config.IMAPS:
 			h.serve(p, func() error { return imap.Serve(p, p.name == config.IMAPS) })
+		case config.POP3, config.POP3S:
+			h.serve(p, func() error { return pop.Serve(p, p.name == config.POP3S) })
 		case config.HTTP:
 			h.serve(p, func() error { return pages.Serve(p, nil) })
 		case config.HTTPS:
@@ -120,7 +127,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	err = h.wait(ctx)
 	unheed() // a second signal ends the process at once
 	ground.closing.Store(true)
-	h.drain(cfg.Limits.Drain(), imap.Shutdown, pages.Shutdown)
+	h.drain(cfg.Limits.Drain(), imap.Shutdown, pop.Shutdown, pages.Shutdown)
 	return err
 }
 
