@@ -28,15 +28,17 @@ func (c *Cluster) arguments() []string {
 // memory.
 func settings(memory int64) []string {
 	const mib = 1 << 20
-	// The system's cache does the rest; touched lazily, so an idle site is small.
-	buffers := min(max(memory/32, 64*mib), 1024*mib) / mib
+	// The system's cache does the rest. Even unused buffers cost: their headers
+	// are 4% of them, and server and PostgreSQL together stay under 150 MB idle.
+	// Measured idle, all processes: 22 MB with 64, 33 with 256, 50 with 720.
+	buffers := min(max(memory/64, 64*mib), 512*mib) / mib
 	cache := max(memory/2, 256*mib) / mib
 	return []string{
 		"listen_addresses=", "port=5432", "unix_socket_permissions=0700",
 		"fsync=on", "full_page_writes=on", "synchronous_commit=on",
 		fmt.Sprintf("shared_buffers=%dMB", buffers),
 		fmt.Sprintf("effective_cache_size=%dMB", cache),
-		"max_connections=100", "work_mem=8MB", "maintenance_work_mem=64MB",
+		"wal_buffers=8MB", "max_connections=100", "work_mem=8MB", "maintenance_work_mem=64MB",
 		// Recovery reads at most this much log: it bounds the time to come back.
 		"max_wal_size=1GB", "min_wal_size=128MB", "checkpoint_timeout=5min", "wal_compression=off",
 		// Short statements on many connections: planning for parallel workers and
