@@ -25,9 +25,9 @@ var invariants = []struct{ what, sql string }{
 		UNION ALL SELECT format('mailbox %s uid %s: expunged or left beyond uidnext', m.mailbox_id, m.uid) FROM message m JOIN mailbox b ON b.id = m.mailbox_id WHERE m.uid >= b.uidnext`},
 	{"states belong to an account's mailbox", `
 		SELECT format('state %s/%s/%s', s.account_id, s.mailbox_id, s.uid) FROM msg_state s
-		WHERE NOT EXISTS (SELECT FROM mailbox b WHERE b.id = s.mailbox_id AND b.account_id = s.account_id) AND `+unswept},
+		WHERE NOT EXISTS (SELECT FROM mailbox b WHERE b.id = s.mailbox_id AND b.account_id = s.account_id) AND ` + unswept},
 	{"every state has its message", `
-		SELECT format('state %s/%s/%s', s.account_id, s.mailbox_id, s.uid) FROM msg_state s LEFT JOIN message m USING (account_id, mailbox_id, uid) WHERE m.uid IS NULL AND `+unswept},
+		SELECT format('state %s/%s/%s', s.account_id, s.mailbox_id, s.uid) FROM msg_state s LEFT JOIN message m USING (account_id, mailbox_id, uid) WHERE m.uid IS NULL AND ` + unswept},
 	{"every message has a state or is expunged, not both", `
 		SELECT format('message %s/%s/%s: state %s, expunged %s', m.account_id, m.mailbox_id, m.uid, s.uid IS NOT NULL, e.uid IS NOT NULL)
 		FROM message m LEFT JOIN msg_state s USING (account_id, mailbox_id, uid) LEFT JOIN expunged e USING (account_id, mailbox_id, uid)
