@@ -15,8 +15,8 @@ import (
 // appendHead takes the mailbox locks. An item of which one mailbox is not free
 // (with SKIP LOCKED), or is gone, is left out whole.
 const appendHead = `WITH doc AS (SELECT * FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8::text[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bytea[], $17::bytea[])
-    AS t(item, blob, sent, env, bs, hw, parts, preview, ss, sf, st, df, dt, hdr, raw, sha, frame)),
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bytea[], $17::bytea[], $31::date[], $32::text[])
+    AS t(item, blob, sent, env, bs, hw, parts, preview, ss, sf, st, df, dt, hdr, raw, sha, frame, sent_on, sc)),
  tgt AS (SELECT * FROM unnest($18::int[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bytea[], $24::bigint[], $25::timestamptz[],
     $26::bigint[], $27::text[], $28::bytea[], $29::bigint[]) WITH ORDINALITY
     AS t(item, acct, mb, email, thread, prefix, size, idate, flags, uidl, key, attempt, ord)),
@@ -38,9 +38,9 @@ const appendTail = `),
  b AS (INSERT INTO blob (id, raw_size, codec, n_chunks, sha256)
     SELECT blob, raw, 1, CASE WHEN frame IS NULL THEN 0 ELSE 1 END, sha FROM doc WHERE raw IS NOT NULL AND item IN (SELECT item FROM put)),
  f AS (INSERT INTO blob_chunk (blob_id, seq, data) SELECT blob, 0, frame FROM doc WHERE frame IS NOT NULL AND item IN (SELECT item FROM put)),
- m AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, sent_at, env, bodystructure, hdr_wire, parts,
-      preview, sort_subject, sort_from, sort_to, display_from, display_to, hdr, uidl)
-    SELECT acct, mb, uid, blob, email, thread, prefix, size, idate, sent, env, bs, hw, parts, preview, ss, sf, st, df, dt, hdr, uidl FROM put JOIN doc USING (item))
+ m AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, sent_at, sent_on, env, bodystructure, hdr_wire, parts,
+      preview, sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, uidl)
+    SELECT acct, mb, uid, blob, email, thread, prefix, size, idate, sent, sent_on, env, bs, hw, parts, preview, ss, sf, st, sc, df, dt, hdr, uidl FROM put JOIN doc USING (item))
  SELECT ord, uid, modseq, uidvalidity FROM put`
 
 const (
@@ -53,14 +53,15 @@ const (
 type rowSet struct {
 	items []*item
 	// documents
-	item                        []int32
-	blob                        []int64
-	sent                        []*time.Time
-	env, bs, hw, parts          [][]byte
-	preview, ss, sf, st, df, dt []string
-	hdr                         []string
-	raw                         []*int64
-	sha, frame                  [][]byte
+	item                    []int32
+	blob                    []int64
+	sent                    []*time.Time
+	env, bs, hw, parts      [][]byte
+	preview, ss, sf, st, sc []string
+	df, dt                  []string
+	hdr                     []string
+	raw                     []*int64
+	sha, frame              [][]byte
 	// targets
 	of                      []*target
 	ofItem                  []int32
@@ -125,7 +126,7 @@ func (r *rowSet) addDocument(n int32, it *item, withBlob bool) {
 	r.hw, r.parts = append(r.hw, notNil(p.HeaderSubset)), append(r.parts, notNil(p.Parts))
 	r.preview, r.hdr = append(r.preview, cleanText(p.Preview)), append(r.hdr, cleanText(p.HeaderText))
 	r.ss = append(r.ss, cleanText(p.SortSubject))
-	r.sf, r.st = append(r.sf, cleanText(p.SortFrom)), append(r.st, cleanText(p.SortTo))
+	r.sf, r.st, r.sc = append(r.sf, cleanText(p.SortFrom)), append(r.st, cleanText(p.SortTo)), append(r.sc, cleanText(p.SortCc))
 	r.df, r.dt = append(r.df, cleanText(p.DisplayFrom)), append(r.dt, cleanText(p.DisplayTo))
 	var raw *int64
 	var sha, frame []byte
@@ -147,6 +148,7 @@ func notNil(b []byte) []byte {
 func (r *rowSet) queue(b *pgx.Batch, sql string, node int32, put *int) {
 	b.Queue(sql, r.item, r.blob, r.sent, r.env, r.bs, r.hw, r.parts, r.preview, r.ss, r.sf, r.st, r.df, r.dt, r.hdr, r.raw, r.sha, r.frame,
 		r.ofItem, r.acct, r.mb, r.email, r.thread, r.prefix, r.size, r.idate, r.flags, r.uidl, r.key, r.attempt, node,
+		r.sent, r.sc, // sent_on is the day in the zone that the field gives
 	).Query(func(rows pgx.Rows) error {
 		var ord int64
 		var uid UID

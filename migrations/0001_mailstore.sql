@@ -56,12 +56,13 @@ CREATE TABLE message (                                -- immutable after insert:
   thread_id bigint NOT NULL,                          -- given at delivery from thread_ref, never changed
   prefix bytea,                                       -- per-recipient fields, served before the blob; size includes it
   size bigint NOT NULL, idate timestamptz NOT NULL, sent_at timestamptz,
+  sent_on date,                                       -- the day that the Date field names, in its own zone (RFC 3501 SENTON)
   saved_at timestamptz NOT NULL DEFAULT now(),        -- SAVEDATE
   env bytea NOT NULL, bodystructure bytea NOT NULL,   -- pre-serialised IMAP text
   hdr_wire bytea NOT NULL,                            -- verbatim bytes of the header fields that clients ask for
   parts bytea NOT NULL,                               -- packed (part, header offset/length, body offset/length, encoding)
   preview text,                                       -- RFC 8970, up to 256 octets
-  sort_subject text, sort_from text, sort_to text,    -- SORT, THREAD=ORDEREDSUBJECT
+  sort_subject text, sort_from text, sort_to text, sort_cc text, -- SORT, THREAD=ORDEREDSUBJECT
   display_from text, display_to text,                 -- SORT=DISPLAY
   hdr text NOT NULL,                                  -- folded decoded From/To/Cc/Bcc/Subject for SEARCH
   uidl text,                                          -- only where imported; else UIDVALIDITY.UID
@@ -112,7 +113,8 @@ CREATE TABLE maildrop_lock (                          -- the POP3 session that h
 CREATE TABLE text_todo (account_id bigint NOT NULL, blob_id bigint NOT NULL, PRIMARY KEY (account_id, blob_id));
 CREATE TABLE text_pack (
   account_id bigint NOT NULL, first_no bigint NOT NULL, n smallint NOT NULL,
-  blob_ids bigint[] NOT NULL, z bytea NOT NULL,       -- zstd of the folded texts, each ended by 0x00
+  blob_ids bigint[] NOT NULL, z bytea NOT NULL,       -- zstd of the folded body texts, each ended by 0x00
+  heads bytea NOT NULL,                               -- zstd of the folded header texts, likewise: for TEXT and rare HEADER fields
   PRIMARY KEY (account_id, first_no)) PARTITION BY HASH (account_id);
 CREATE TABLE text_segment (
   account_id bigint NOT NULL, first_no bigint NOT NULL, n int NOT NULL,
@@ -160,7 +162,7 @@ DO $$ DECLARE t text; i int; BEGIN
                WHEN 'message' THEN 'WITH (fillfactor=100, autovacuum_vacuum_insert_scale_factor=0.05)'
                WHEN 'blob_chunk' THEN 'WITH (autovacuum_vacuum_scale_factor=0.02, toast.autovacuum_vacuum_scale_factor=0.02)' ELSE '' END);
       EXECUTE format(CASE t WHEN 'blob_chunk' THEN 'ALTER TABLE %I ALTER data SET STORAGE EXTERNAL'      -- CREATE TABLE .. STORAGE is PG16+
-        WHEN 'text_pack' THEN 'ALTER TABLE %I ALTER z SET STORAGE EXTERNAL'
+        WHEN 'text_pack' THEN 'ALTER TABLE %I ALTER z SET STORAGE EXTERNAL, ALTER heads SET STORAGE EXTERNAL'
         WHEN 'text_segment' THEN 'ALTER TABLE %I ALTER ids SET STORAGE EXTERNAL, ALTER vocab SET STORAGE EXTERNAL, ALTER skips SET STORAGE EXTERNAL, ALTER post SET STORAGE EXTERNAL'
         ELSE 'SELECT 1' END, t||'_p'||i);
     END LOOP;
