@@ -198,6 +198,16 @@ type parts struct {
 	err   error
 }
 
+// needsBody reports whether a section has to be read from the body.
+func (m *fetched) needsBody(sec *bodySection) bool {
+	return sec != nil && (sec.fields == nil || !sec.inSubset(m.row))
+}
+
+// inSubset reports whether the header fields kept with the message are enough.
+func (sec *bodySection) inSubset(row *mailstore.Message) bool {
+	return sec.fields != nil && len(sec.path) == 0 && !sec.not && message.SubsetCovers(row.HeaderSubset, sec.fields)
+}
+
 // locate says where a section lies in the octets of the message, prefix included.
 func (m *fetched) locate(sec *bodySection) (off, n int64, ok bool, err error) {
 	prefix := int64(len(m.row.Prefix))
@@ -283,7 +293,7 @@ func (w *literalWriter) Write(p []byte) (int, error) {
 // that is enough, else from its header.
 func (f *fetch) writeFields(m *fetched, sec *bodySection) error {
 	var out []byte
-	if len(sec.path) == 0 && !sec.not && message.SubsetCovers(m.row.HeaderSubset, sec.fields) {
+	if sec.inSubset(m.row) {
 		out = message.FilterFields(out, m.row.Prefix, sec.fields, false)
 		out = message.FilterFields(out, m.row.HeaderSubset, sec.fields, false)
 	} else {

@@ -169,17 +169,22 @@ func (f *fetch) fromView(uids mailstore.UIDSet) error {
 // fromStore answers from pages of prepared bytes. While a page is written no
 // transaction and no connection of the database is held.
 func (f *fetch) fromStore(uids mailstore.UIDSet) (missing int, err error) {
-	view := f.s.box.view
-	f.names.table = view.Keywords()
+	s := f.s
+	f.names.table = s.box.view.Keywords()
 	missing = uids.Len()
-	err = f.s.srv.Store.Messages(f.ctx, f.s.acct(), f.s.box.id, uids, f.fields, func(row *mailstore.Message) error {
-		seq, ok := view.Seq(row.UID)
+	group := bodyGroup{f: f}
+	err = s.srv.Store.Messages(f.ctx, s.acct(), s.box.id, uids, f.fields, func(row *mailstore.Message) error {
+		seq, ok := s.box.view.Seq(row.UID)
 		if !ok {
 			return nil
 		}
 		missing--
-		return f.write(&fetched{seq: seq, uid: row.UID, flags: view.Flags(seq), row: row})
+		m := &fetched{seq: seq, uid: row.UID, flags: s.box.view.Flags(seq), row: row}
+		return group.write(m)
 	})
+	if err == nil {
+		err = group.flush()
+	}
 	return missing, err
 }
 
