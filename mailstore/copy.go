@@ -114,7 +114,7 @@ func (s *Store) copyPart(ctx context.Context, c *copying, uids UIDSet) (res Copy
 const sqlCopiesHead = `WITH src AS (SELECT uid, row_number() OVER (ORDER BY uid) - 1 AS rn, `
 
 const sqlCopiesTail = ` AS flags FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($5)),
- mes AS (SELECT m.*, src.rn, src.flags FROM src JOIN message m ON m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = src.uid AND m.uid = ANY($5)),
+ mes AS (SELECT m.*, src.rn, src.flags FROM src, LATERAL (SELECT * FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid = src.uid OFFSET 0) m), -- a join is planned as a nested loop over arrays: 100 times slower
  cnt AS (SELECT count(*) n, coalesce(sum(size), 0)::bigint sz, count(*) FILTER (WHERE flags & 1 = 0) unseen, count(*) FILTER (WHERE flags & 8 <> 0) deleted FROM mes),
  upd AS (UPDATE mailbox SET uidnext = uidnext + n, modseq = modseq + 1, n_msgs = n_msgs + n, n_bytes = n_bytes + sz, n_unseen = n_unseen + unseen, n_deleted = n_deleted + deleted
     FROM cnt WHERE id = $4 AND n > 0 RETURNING uidnext - n AS first, n, modseq),
