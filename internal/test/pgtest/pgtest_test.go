@@ -4,10 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDatabasesAreSeparate(t *testing.T) {
 	ctx := context.Background()

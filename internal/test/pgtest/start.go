@@ -40,7 +40,7 @@ var held []*os.File
 func start() (*cluster, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	install, err := localpg.System(ctx, 0)
+	install, err := programs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,41 @@ func start() (*cluster, error) {
 	}
 	c := &cluster{folder: folder, user: localpg.Superuser}
 	return c, c.await(ctx)
+}
+
+// programs are those of the bundle, when the tests are built with it (build tag
+// bundlepg), else the machine's.
+func programs(ctx context.Context) (localpg.Install, error) {
+	if !localpg.Bundled() {
+		return localpg.System(ctx, 0)
+	}
+	dir, err := cache()
+	if err != nil {
+		return localpg.Install{}, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return localpg.Install{}, err
+	}
+	// Packages are tested side by side, and one of them unpacks.
+	lock, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		return localpg.Install{}, err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return localpg.Install{}, err
+	}
+	return localpg.Unpack(dir)
+}
+
+// cache is where clusters and programs wait for the next process. That of root
+// must be open to the account that runs PostgreSQL.
+func cache() (string, error) {
+	dir, err := os.UserCacheDir()
+	if os.Geteuid() == 0 {
+		dir, err = "/var/cache", nil
+	}
+	return filepath.Join(dir, "posthouse", "pgtest"), err
 }
 
 // makeFolder makes the cluster's folder, owned by the account, and locks it for
@@ -90,8 +125,8 @@ func initialise(ctx context.Context, install localpg.Install, account localpg.Ac
 	args := append(install.InitdbArgs(), "--auth=trust", "--no-sync", "--no-instructions")
 	key := sha256.Sum256([]byte(install.Bin + "\n" + install.Version + "\n" + strings.Join(args, "\n")))
 	cached := ""
-	if dir, err := os.UserCacheDir(); err == nil {
-		cached = filepath.Join(dir, "posthouse", "pgtest", fmt.Sprintf("pg%s-%s", install.Version, hex.EncodeToString(key[:6])))
+	if dir, err := cache(); err == nil {
+		cached = filepath.Join(dir, fmt.Sprintf("pg%s-%s", install.Version, hex.EncodeToString(key[:6])))
 		if _, err := os.Stat(filepath.Join(cached, "PG_VERSION")); err == nil {
 			return copyTree(cached, data, account)
 		}
