@@ -40,7 +40,7 @@ func TestCopyMove(t *testing.T) {
 	alice := storetest.Account(t, s, "alice@example.test")
 	box := inboxOf(t, s, alice)
 	for i := range 4 {
-		storetest.Append(t, s, alice, "INBOX", mail(i), mailstore.FlagSeen)
+		storetest.Append(t, s, alice, "INBOX", mailText(i), mailstore.FlagSeen)
 	}
 	for _, w := range []struct {
 		uid  mailstore.UID
@@ -60,7 +60,7 @@ func TestCopyMove(t *testing.T) {
 	}
 	in, _ := read(t, s, alice, "INBOX")
 	out, bodies := read(t, s, alice, "Archive")
-	if len(in) != 2 || len(out) != 4 || out[0].EmailID != in[0].EmailID || out[1].EmailID != out[3].EmailID || bodies[2] != mail(0) || bodies[3] != mail(2) {
+	if len(in) != 2 || len(out) != 4 || out[0].EmailID != in[0].EmailID || out[1].EmailID != out[3].EmailID || bodies[2] != mailText(0) || bodies[3] != mailText(2) {
 		t.Errorf("%d in INBOX, %d in Archive", len(in), len(out))
 	}
 	v, m, err := s.Load(ctx, alice, res.Mailbox)
@@ -95,7 +95,7 @@ func TestUndelete(t *testing.T) {
 	alice := storetest.Account(t, s, "alice@example.test")
 	box := inboxOf(t, s, alice)
 	for i := range 5 {
-		storetest.Append(t, s, alice, "INBOX", mail(i), mailstore.FlagFlagged)
+		storetest.Append(t, s, alice, "INBOX", mailText(i), mailstore.FlagFlagged)
 	}
 	before, _ := read(t, s, alice, "INBOX")
 	if _, err := s.Remove(ctx, alice, box, mailstore.UIDs(2, 4)); err != nil {
@@ -118,7 +118,7 @@ func TestUndelete(t *testing.T) {
 		t.Errorf("again: %v, %v", placed, err)
 	}
 	after, bodies := read(t, s, alice, "INBOX")
-	if len(after) != 4 || bodies[2] != mail(1) || bodies[3] != mail(3) {
+	if len(after) != 4 || bodies[2] != mailText(1) || bodies[3] != mailText(3) {
 		t.Errorf("%d messages", len(after))
 	}
 	if v, _, _ := s.Load(ctx, alice, box); v.Flags(4) != mailstore.FlagFlagged {
@@ -133,9 +133,9 @@ func TestQuota(t *testing.T) {
 	if _, err := storetest.Pool(t, s).Exec(ctx, `UPDATE account SET quota_messages = 2, quota_bytes = 100000 WHERE id = $1`, alice); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Append(t, s, alice, "INBOX", mail(1), 0)
-	storetest.Append(t, s, alice, "Sent", mail(2), 0)
-	both := &mailstore.Delivery{Body: storetest.Body(t, mail(3)), Targets: []mailstore.Target{{Account: bob, Mailbox: "INBOX"}, {Account: alice, Mailbox: "INBOX"}}}
+	storetest.Append(t, s, alice, "INBOX", mailText(1), 0)
+	storetest.Append(t, s, alice, "Sent", mailText(2), 0)
+	both := &mailstore.Delivery{Body: storetest.Body(t, mailText(3)), Targets: []mailstore.Target{{Account: bob, Mailbox: "INBOX"}, {Account: alice, Mailbox: "INBOX"}}}
 	if _, err := s.Deliver(ctx, both); !errors.Is(err, mailstore.ErrOverQuota) {
 		t.Errorf("deliver: %v", err)
 	}

@@ -10,7 +10,7 @@ import (
 	"posthouse/mailstore"
 )
 
-func mail(n int) string {
+func mailText(n int) string {
 	return fmt.Sprintf("From: alice@example.test\r\nTo: bob@example.test\r\nSubject: message %d\r\nMessage-ID: <%d@example.test>\r\n\r\nBody %d\r\n%s",
 		n, n, n, strings.Repeat("0123456789abcdef\r\n", n%50))
 }
@@ -19,7 +19,7 @@ func TestDeliver(t *testing.T) {
 	s := storetest.Open(t)
 	ctx := context.Background()
 	alice, bob := storetest.Account(t, s, "alice@example.test"), storetest.Account(t, s, "bob@example.test")
-	placed, err := s.Deliver(ctx, &mailstore.Delivery{Body: storetest.Body(t, mail(1)), Targets: []mailstore.Target{
+	placed, err := s.Deliver(ctx, &mailstore.Delivery{Body: storetest.Body(t, mailText(1)), Targets: []mailstore.Target{
 		{Account: alice, Mailbox: "inbox", Prefix: []byte("Delivered-To: alice@example.test\r\n")},
 		{Account: bob, Mailbox: "Nowhere", Flags: mailstore.FlagSeen, Keywords: []string{"$label1"}},
 	}})

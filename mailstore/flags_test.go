@@ -15,7 +15,7 @@ func TestStoreFlags(t *testing.T) {
 	alice := storetest.Account(t, s, "alice@example.test")
 	box := inboxOf(t, s, alice)
 	for i := range 5 {
-		storetest.Append(t, s, alice, "INBOX", mail(i), 0)
+		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
 	var since mailstore.ModSeq
 	for i, step := range []struct {
@@ -71,7 +71,7 @@ func TestKeywordSlots(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
 	box := inboxOf(t, s, alice)
-	storetest.Append(t, s, alice, "INBOX", mail(1), 0)
+	storetest.Append(t, s, alice, "INBOX", mailText(1), 0)
 	store := func(op mailstore.FlagOp, words ...string) error {
 		_, err := s.StoreFlags(ctx, alice, box, mailstore.UIDs(1), mailstore.FlagChange{Op: op, Keywords: words})
 		return err

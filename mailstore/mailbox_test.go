@@ -156,7 +156,7 @@ func TestRenameInbox(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
 	for i := range 3 {
-		storetest.Append(t, s, alice, "INBOX", mail(i), 0)
+		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
 	if err := s.RenameMailbox(ctx, alice, "INBOX", "old mail"); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestClaimRecent(t *testing.T) {
 		want   mailstore.UID // from here on recent
 	}{{0, 1}, {2, 1}, {0, 3}, {1, 3}, {0, 4}} {
 		for i := range step.arrive {
-			storetest.Append(t, s, alice, "INBOX", mail(i), 0)
+			storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 		}
 		if got, err := s.ClaimRecent(ctx, alice, m.ID); err != nil || got != step.want {
 			t.Errorf("after %d more: claimed from %d, %v; want %d", step.arrive, got, err, step.want)

@@ -39,7 +39,7 @@ func TestAdvance(t *testing.T) {
 	alice := storetest.Account(t, s, "alice@example.test")
 	box := inboxOf(t, s, alice)
 	for i := range 4 {
-		storetest.Append(t, s, alice, "INBOX", mail(i), 0)
+		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
 	v, m, err := s.Load(ctx, alice, box)
 	if err != nil || v.Len() != 4 || m.Messages != 4 {
@@ -67,7 +67,7 @@ func TestAdvance(t *testing.T) {
 	if got, err := s.Expunge(ctx, alice, box, &mailstore.UIDSet{{Lo: 1, Hi: 2}}); err != nil || got.String() != "2" {
 		t.Fatal(got, err)
 	}
-	storetest.Append(t, s, alice, "INBOX", mail(5), mailstore.FlagSeen)
+	storetest.Append(t, s, alice, "INBOX", mailText(5), mailstore.FlagSeen)
 	kept := advance(v, true, "1=1:0 2=2!:264 3=3:0 4=4:264 5=5:1 ", "- +5 * false")
 	if got, err := s.Expunge(ctx, alice, box, nil); err != nil || got.String() != "4" {
 		t.Fatal(got, err)
@@ -79,7 +79,7 @@ func TestAdvance(t *testing.T) {
 		t.Errorf("%d %d %d", kept.ModSeq(), v.ModSeq(), v.UIDNext())
 	}
 	// a message that came and went in between was never there
-	p := storetest.Append(t, s, alice, "INBOX", mail(6), mailstore.FlagDeleted)
+	p := storetest.Append(t, s, alice, "INBOX", mailText(6), mailstore.FlagDeleted)
 	if _, err := s.Expunge(ctx, alice, box, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestAdvanceBelowFloor(t *testing.T) {
 	alice := storetest.Account(t, s, "alice@example.test")
 	box := inboxOf(t, s, alice)
 	for i := range 3 {
-		storetest.Append(t, s, alice, "INBOX", mail(i), 0)
+		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
 	v, _, err := s.Load(ctx, alice, box)
 	if err != nil {
@@ -113,7 +113,7 @@ func TestAdvanceBelowFloor(t *testing.T) {
 	if _, err := s.StoreFlags(ctx, alice, box, mailstore.UIDs(2), mailstore.FlagChange{Op: mailstore.SetFlags, Flags: mailstore.FlagSeen}); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Append(t, s, alice, "INBOX", mail(9), 0)
+	storetest.Append(t, s, alice, "INBOX", mailText(9), 0)
 	if _, err := storetest.Pool(t, s).Exec(ctx, `WITH d AS (DELETE FROM mailbox_change WHERE mailbox_id = $1) UPDATE mailbox SET change_floor = modseq WHERE id = $1`, box); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestViewsAgree(t *testing.T) {
 	for i := range 150 {
 		switch uid := 1 + mailstore.UID(rng.IntN(int(next))); rng.IntN(4) {
 		case 0, 1:
-			p := storetest.Append(t, s, alice, "INBOX", mail(i), mailstore.Flags(rng.IntN(4)))
+			p := storetest.Append(t, s, alice, "INBOX", mailText(i), mailstore.Flags(rng.IntN(4)))
 			next = p.UID + 1
 			model[p.UID] = 0
 		case 2:
