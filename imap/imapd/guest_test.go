@@ -170,6 +170,22 @@ func TestOtherProtocols(t *testing.T) {
 	}
 }
 
+// TestALPN is the other half of row 15.
+func TestALPN(t *testing.T) {
+	_, addr := bare(t, Config{TLS: &tls.Config{Certificates: []tls.Certificate{testCertificate(t)}}})
+	for protocol, ok := range map[string]bool{"imap": true, "": true, "http/1.1": false} {
+		p := dialBare(t, addr)
+		p.run("S: * OK …\nC: a STARTTLS\nS: a OK …")
+		config := &tls.Config{InsecureSkipVerify: true}
+		if protocol != "" {
+			config.NextProtos = []string{protocol}
+		}
+		if err := tls.Client(p.c, config).Handshake(); (err == nil) != ok {
+			t.Errorf("%q: %v", protocol, err)
+		}
+	}
+}
+
 func TestTooManyBadCommands(t *testing.T) {
 	_, addr := bare(t, Config{})
 	p := dialBare(t, addr)

@@ -83,6 +83,11 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.TLS != nil {
+		// A client that insists on another protocol is refused (ALPACA, RFC 7301).
+		c.TLS = c.TLS.Clone()
+		c.TLS.NextProtos = []string{"imap"}
+	}
 	s := &Server{Config: c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{}),
 		revocations: newRevocations(c.Directory)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (s *session) acct() mailstore.AccountID { return mailstore.AccountID(s.acco
 func newSession(srv *Server, c net.Conn, remote netip.Addr) *session {
 	s := &session{srv: srv, remote: remote, state: guest, start: time.Now(),
 		conn: &conn{Conn: c, write: srv.Timeouts.Write},
-		log:  srv.Log.With("remote", remote.String())}
+		log:  srv.Log.With("session", rand.Text()[:12], "remote", remote.String())}
 	s.attach(s.conn)
 	return s
 }
