@@ -56,6 +56,7 @@ func converse(t *testing.T, mode Mode, sent string) (replies string, got *pile) 
 		t.Fatal(err)
 	}
 	<-done // net.ErrClosed or nil
+	srv.sessions.Wait()
 	srv.stop()
 	return sock.out.String(), got
 }

@@ -23,11 +23,12 @@ type Server struct {
 	ctx  context.Context // of all work for clients; cancelled when a drain runs out of time
 	stop context.CancelFunc
 
-	mu      sync.Mutex
-	closing bool
-	ports   []*port
-	conns   map[*conn]struct{}
-	welcome sync.WaitGroup // connections not yet handed to go-smtp
+	mu       sync.Mutex
+	closing  bool
+	ports    []*port
+	conns    map[*conn]struct{}
+	sessions sync.WaitGroup // one for each of conns
+	welcome  sync.WaitGroup // connections not yet handed to go-smtp
 }
 
 // port is one listener and the go-smtp server behind it.
@@ -78,7 +79,9 @@ func (s *Server) Serve(ln net.Listener, mode Mode) error {
 		sock, err := ln.Accept()
 		if err == nil {
 			delay = 0
-			s.welcome.Go(func() { s.greet(sock, mode, p.hand) })
+			if !s.begin(func() { s.greet(sock, mode, p.hand) }) {
+				sock.Close()
+			}
 			continue
 		}
 		if s.isClosing() {
@@ -96,6 +99,17 @@ func (s *Server) Serve(ln net.Listener, mode Mode) error {
 		case <-s.ctx.Done():
 		}
 	}
+}
+
+// begin runs f in a goroutine that Shutdown waits for, unless it has begun.
+func (s *Server) begin(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.welcome.Go(f)
+	return true
 }
 
 func (s *Server) isClosing() bool {
@@ -138,6 +152,7 @@ func (s *Server) register(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	s.sessions.Add(1)
 	events.SMTPSessions.WithLabelValues(c.mode.String()).Inc()
 	events.SMTPOpen.Inc()
 	return true
@@ -148,6 +163,7 @@ func (s *Server) forget(c *conn) {
 	defer s.mu.Unlock()
 	if _, ok := s.conns[c]; ok {
 		delete(s.conns, c)
+		s.sessions.Done()
 		events.SMTPOpen.Dec()
 	}
 }
@@ -170,21 +186,25 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if already {
 		return ErrClosed
 	}
-	var late error
-	for _, p := range ports {
-		if err := p.engine.Shutdown(ctx); err != nil && late == nil && ctx.Err() != nil {
-			late = ctx.Err()
-			s.cut()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, p := range ports {
+			p.engine.Shutdown(context.Background()) // closes hand; without a deadline there is no error
+			<-p.done
 		}
-	}
-	if late != nil {
+		s.welcome.Wait()
+		s.sessions.Wait()
+	}()
+	var late error
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		late = ctx.Err()
 		s.cut()
+		<-ended
 	}
 	s.stop()
-	s.welcome.Wait()
-	for _, p := range ports {
-		<-p.done
-	}
 	return late
 }
 

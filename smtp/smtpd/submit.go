@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"mime"
 	"net/mail"
 	"strings"
 	"time"
-
-	gomessage "github.com/emersion/go-message"
-	_ "github.com/emersion/go-message/charset" // names in From may be in any charset
-	gomail "github.com/emersion/go-message/mail"
 
 	pmail "posthouse/internal/mail"
 )
@@ -64,15 +61,18 @@ func (e *editor) finish() error {
 	if len(header) > 0 && !bytes.HasSuffix(header, []byte("\r\n")) {
 		header = append(header, "\r\n"...)
 	}
-	return e.pass(header, []byte("\r\n"))
+	return e.pass(header, nil)
 }
 
-// pass writes the mended header, then rest, which begins with the empty line.
+// pass writes the mended header, then rest, which begins with the empty line
+// if there is one.
 func (e *editor) pass(header, rest []byte) error {
 	e.passed, e.header = true, nil
 	fields, stray := splitFields(header)
 	if len(stray) > 0 { // text where the header should be: it is the body
 		rest = append(append([]byte("\r\n"), stray...), rest...)
+	} else if len(rest) == 0 {
+		rest = []byte("\r\n")
 	}
 	if err := e.checkNames(fields); err != nil {
 		return err
@@ -164,12 +164,16 @@ func (e *editor) checkNames(fields []field) error {
 	return nil
 }
 
+// addresses parses a list of addresses for their mailboxes alone: the names may
+// be in any charset, and in none.
+var addresses = mail.AddressParser{WordDecoder: &mime.WordDecoder{
+	CharsetReader: func(_ string, text io.Reader) (io.Reader, error) { return text, nil },
+}}
+
 // addressList reads the addresses of a From or Sender field; there is at least
 // one.
 func addressList(s string) ([]pmail.Address, error) {
-	var h gomail.Header
-	h.Header = gomessage.HeaderFromMap(map[string][]string{"From": {s}})
-	parsed, err := h.AddressList("From")
+	parsed, err := addresses.ParseList(strings.ToValidUTF8(s, "?"))
 	if err != nil {
 		return nil, err
 	}
