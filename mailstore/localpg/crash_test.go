@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // PostgreSQL comes back by itself, quickly, each time, with what was committed.
@@ -40,6 +43,43 @@ func TestPostgresKilled(t *testing.T) {
 			default:
 			}
 		})
+	}
+}
+
+// A backend that is busy does not notice that its postmaster was killed, and a
+// new postmaster would not start beside it.
+func TestBusyBackendOutlivesPostmaster(t *testing.T) {
+	c := run(t, filepath.Join(open(t), "data"))
+	remember(t, c)
+	ctx := testContext(t)
+	conn, err := pgx.Connect(ctx, c.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := int(conn.PgConn().PID())
+	busy := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(ctx, "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b")
+		busy <- errors.Join(err, conn.Close(ctx))
+	}()
+	until(t, "the backend to be busy", func() bool {
+		state, err := query(c.URL(), "SELECT state FROM pg_stat_activity WHERE pid = "+strconv.Itoa(backend))
+		return err == nil && state == "active"
+	})
+	pid := c.PID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "another postmaster", func() bool { p := c.PID(); return p != 0 && p != pid })
+	if err := <-busy; err == nil {
+		t.Error("the statement came to its end")
+	}
+	// Its number may still be taken: init has to collect it.
+	if slices.Contains(processesIn(c.data, c.account), backend) {
+		t.Error("the backend is still there")
+	}
+	if n := recall(t, c); n != "1" {
+		t.Errorf("%s rows, want 1", n)
 	}
 }
 
@@ -95,14 +135,18 @@ func TestServerKilled(t *testing.T) {
 
 // Without any next start, PostgreSQL does not outlive the server.
 func TestPostgresDiesWithServer(t *testing.T) {
-	cmd, postmaster := server(t, filepath.Join(open(t), "data"))
-	if !alive(postmaster) {
+	home := filepath.Join(open(t), "data")
+	cmd, postmaster := server(t, home)
+	working := func() bool {
+		return slices.Contains(processesIn(filepath.Join(home, "postgres"), Account{UID: os.Getuid()}), postmaster)
+	}
+	if !working() {
 		t.Fatal("no PostgreSQL")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "PostgreSQL to end", func() bool { return !alive(postmaster) })
+	until(t, "PostgreSQL to end", func() bool { return !working() })
 }
 
 // A postmaster that nobody told to stop, as after a crash on a system without

@@ -112,7 +112,7 @@ func (c *Cluster) start(ctx context.Context) (*process, error) {
 	p.cmd.Env = append(environment(), "TZ=UTC")
 	p.cmd.Stdout, p.cmd.Stderr = p.tail, p.tail
 	// Orphaned backends hold the pipe of the log longer than the postmaster lives.
-	p.cmd.WaitDelay = time.Second
+	p.cmd.WaitDelay = 200 * time.Millisecond
 	p.cmd.SysProcAttr = childAttributes(c.account.Credential())
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
