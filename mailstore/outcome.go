@@ -12,10 +12,6 @@ import (
 	"posthouse/internal/mail"
 )
 
-// outcomePatience bounds how long a delivery whose commit broke waits for the
-// database to say what became of it.
-const outcomePatience = 25 * time.Second
-
 // outcomeUnknown reports whether a transaction that failed with err in the
 // round trip of its commit may have been committed all the same: the connection
 // broke, or the server ended it.
@@ -30,7 +26,7 @@ func outcomeUnknown(err error) bool {
 // askOutcome finds out what became of items whose commit broke, on a new
 // connection, once the database is back: each ends placed, or with an error.
 func (s *Store) askOutcome(items []*item) {
-	ctx, cancel := context.WithTimeout(context.Background(), outcomePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), s.opt.Patience)
 	defer cancel()
 	for _, it := range items {
 		if it.err != nil {

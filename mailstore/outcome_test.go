@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"posthouse/internal/mail"
 	"posthouse/internal/test/pgtest"
@@ -74,12 +75,9 @@ func two(t *testing.T, text string, accounts ...mailstore.AccountID) *mailstore.
 
 // When nobody can say what became of a commit, the error says so.
 func TestUnknownOutcome(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the patience of 25 s; not with -short")
-	}
 	direct := pgtest.Pool(t)
 	proxy, pool := newCutProxy(t, direct)
-	s, err := mailstore.Open(context.Background(), pool, mailstore.Options{Sweep: -1})
+	s, err := mailstore.Open(context.Background(), pool, mailstore.Options{Sweep: -1, Patience: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

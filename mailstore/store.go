@@ -18,6 +18,7 @@ type Options struct {
 	ViewBytes int64         // budget of cached views in bytes; 0: 64 MiB
 	Grace     time.Duration // how long expunged messages stay; 0: 14 days
 	Poll      time.Duration // how often watched mailboxes are polled behind NOTIFY; 0: 20 s
+	Patience  time.Duration // how long a delivery whose commit broke waits for the database; 0: 25 s
 	Sweep     time.Duration // how often the sweeper looks; 0: 10 min, negative: never by itself
 }
 
@@ -50,6 +51,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	opt.ViewBytes = orDefault(opt.ViewBytes, 64<<20)
 	opt.Grace = orDefault(opt.Grace, 14*24*time.Hour)
 	opt.Poll = orDefault(opt.Poll, 20*time.Second)
+	opt.Patience = orDefault(opt.Patience, 25*time.Second)
 	opt.Sweep = orDefault(opt.Sweep, 10*time.Minute)
 	s := &Store{pool: pool, log: opt.Log, opt: opt}
 	if err := pool.QueryRow(ctx, `SELECT nextval('node_id_seq')`).Scan(&s.node); err != nil {
