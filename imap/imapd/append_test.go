@@ -34,7 +34,7 @@ func TestAppend(t *testing.T) {
 		C: a SELECT box
 		S~: a OK …
 		C: a FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])
-		S: * 1 FETCH (FLAGS (…\Flagged \Seen $Label1) INTERNALDATE "17-Jul-1996 09:44:25 +0000" RFC822.SIZE 20 BODY[] {20}\r\nSubject: hi\r\n\r\nhello\r\n)
+		S: * 1 FETCH (FLAGS (\Flagged \Seen \Recent $Label1) INTERNALDATE "17-Jul-1996 09:44:25 +0000" RFC822.SIZE 20 BODY[] {20}\r\nSubject: hi\r\n\r\nhello)
 		S: a OK …
 		C: a FETCH 3:4 (RFC822.SIZE BODY.PEEK[])
 		S: * 3 FETCH (RFC822.SIZE 5 BODY[] {5}\r\n12345)
@@ -45,7 +45,7 @@ func TestAppend(t *testing.T) {
 		C: a APPEND box {1+}
 		C: x
 		S: * 5 EXISTS
-		S: * 1 RECENT
+		S: * 5 RECENT
 		S: a OK [APPENDUID {v} 5] …
 	`)
 }

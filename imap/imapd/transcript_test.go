@@ -163,12 +163,12 @@ func (p *peer) matches(want, got string) bool {
 		at := 0
 		for _, m := range variable.FindAllStringIndex(part, -1) {
 			names = append(names, part[m[0]:m[1]])
-			expr += regexp.QuoteMeta(part[at:m[0]]) + `([^ ()\[\]]+)`
+			expr += regexp.QuoteMeta(octets(part[at:m[0]])) + `([^ ()\[\]]+)`
 			at = m[1]
 		}
-		expr += regexp.QuoteMeta(part[at:])
+		expr += regexp.QuoteMeta(octets(part[at:]))
 	}
-	m := regexp.MustCompile(expr + "$").FindStringSubmatch(got)
+	m := regexp.MustCompile(expr + "$").FindStringSubmatch(octets(got))
 	if m == nil {
 		return false
 	}
@@ -176,6 +176,15 @@ func (p *peer) matches(want, got string) bool {
 		p.vars[name] = m[i+1]
 	}
 	return true
+}
+
+// octets gives each octet as a character: package regexp wants UTF-8.
+func octets(s string) string {
+	runes := make([]rune, len(s))
+	for i := range len(s) {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
 }
 
 // fill puts the values of bound variables in.
