@@ -84,3 +84,28 @@ func deliver(t *testing.T, address, to, mark string) {
 	}
 	c.say(221, "QUIT")
 }
+
+// retry sends one short message until it is taken, as a mail server does, and
+// gives the codes that it heard before.
+func retry(t *testing.T, address, to, mark string) (refusals []int) {
+	t.Helper()
+	eventually(t, "a message is taken", func() bool {
+		c := dialSMTP(t, address)
+		defer c.conn.Close()
+		for _, step := range []struct {
+			line string
+			want int
+		}{{"MAIL FROM:<sender@example.org>", 250}, {"RCPT TO:<" + to + ">", 250}, {"DATA", 354}, {"X-Mark: " + mark + "\r\n\r\ntext\r\n.", 250}} {
+			if err := c.text.PrintfLine("%s", step.line); err != nil {
+				t.Fatal(err)
+			}
+			code, _, err := c.text.ReadResponse(step.want)
+			if err != nil {
+				refusals = append(refusals, code)
+				return false
+			}
+		}
+		return true
+	})
+	return refusals
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -189,6 +190,7 @@ func (g *ground) announce(con *console, asJSON bool, ports []listener, accounts 
 	if err := g.node.write(g.config.Data, r); err != nil {
 		g.log.Warn("note this node for `posthouse status`", "event", "start", "err", err)
 	}
+	debug.FreeOSMemory() // hashing passwords took tens of megabytes that an idle server would keep for long
 	g.log.Info("ready", "event", "ready", "version", version(), "hostname", r.Hostname, "listen", r.Listen)
 	if asJSON {
 		return r.line(con.out)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -122,7 +123,7 @@ func ensureAll(ctx context.Context, d *directory.Directory, accounts []login, n 
 			return fmt.Errorf("make the local domain %s: %w", name, err)
 		}
 	}
-	slots := make(chan struct{}, 4)
+	slots := make(chan struct{}, runtime.NumCPU())
 	var wg sync.WaitGroup
 	for i := range accounts {
 		slots <- struct{}{}
