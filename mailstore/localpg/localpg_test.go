@@ -311,6 +311,63 @@ func TestDiskFullAtInit(t *testing.T) {
 	stop(t, c)
 }
 
+// TRUST.md row 25: a disk that runs full stops writing, and room brings it back
+// without anybody's help, whether PostgreSQL lived through it or not.
+func TestDiskFullAtWork(t *testing.T) {
+	home := filepath.Join(open(t), "small")
+	if err := os.Mkdir(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := mountSmall(home, 256<<20); err != nil {
+		t.Skipf("needs a small file system: %v", err)
+	}
+	t.Cleanup(func() { unmount(t, home) })
+	account, _, err := Unprivileged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := account.own(home); err != nil {
+		t.Fatal(err)
+	}
+	c := run(t, home)
+	remember(t, c)
+	mustExec(t, c, "CREATE TABLE bulk (x uuid)")
+	for name, write := range map[string]string{
+		"tables": "WITH w AS (INSERT INTO bulk SELECT gen_random_uuid() FROM generate_series(1, 100000) RETURNING 1) SELECT count(*)::text FROM w",
+		// PostgreSQL panics when its log finds no room.
+		"log": "SELECT count(pg_logical_emit_message(true, 'test', repeat('x', 1000000)))::text FROM generate_series(1, 20)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			fill(t, filepath.Join(home, "filler"))
+			until(t, "a write to fail", func() bool { _, err := query(c.URL(), write); return err != nil })
+			if err := os.Remove(filepath.Join(home, "filler")); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "a write to succeed", func() bool { _, err := query(c.URL(), write); return err == nil })
+			if n := recall(t, c); n != "1" {
+				t.Errorf("%s rows, want 1", n)
+			}
+		})
+	}
+	stop(t, c)
+}
+
+// fill writes a file until the disk is full.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
 func TestClosedFolder(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root runs PostgreSQL as another user")
