@@ -3,8 +3,6 @@ package smtpd
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"io"
 	"strings"
 
 	"posthouse/internal/mail"
@@ -13,7 +11,7 @@ import (
 // nextCommand reads a command and answers it, or sets it up for go-smtp.
 func (c *conn) nextCommand() error {
 	if c.ending.Load() {
-		return io.EOF
+		return c.over()
 	}
 	c.early = c.in.Buffered() > 0
 	line, err := c.readLine()
@@ -45,11 +43,8 @@ func (c *conn) heard() {
 	if c.early {
 		return
 	}
-	c.mu.Lock()
-	answered := c.answered
-	c.answered = nil
-	c.mu.Unlock()
-	if answered != nil {
+	if answered := c.answered; answered != nil {
+		c.answered = nil
 		answered()
 	}
 }
@@ -156,6 +151,10 @@ func (c *conn) command(verb, arg string) error {
 
 // pass hands a line to go-smtp, which answers it as verb.
 func (c *conn) pass(verb, line string) {
+	if c.stage == stageChunks && !c.tx.abandoned {
+		c.abandon(verb, line)
+		return
+	}
 	c.verb = verb
 	c.feed = []byte(line + "\r\n")
 }
@@ -290,47 +289,4 @@ func (c *conn) nextAuth() error {
 	}
 	c.feed = []byte(line + "\r\n")
 	return nil
-}
-
-// bdat is BDAT, RFC 3030. The octets follow whatever the answer is.
-func (c *conn) bdat(arg string) error {
-	digits, last, _ := strings.Cut(arg, " ")
-	n, err := parseSize(digits)
-	if err != nil || last != "" && !strings.EqualFold(last, "LAST") {
-		// How many octets follow is anybody's guess.
-		c.reject("bdat", "501", "5.5.4 BDAT needs a size, and LAST or nothing")
-		return nil
-	}
-	limit := c.srv.cfg.Limits.Message
-	switch {
-	case n > 2*limit:
-		c.reject("bdat", "552", fmt.Sprintf("5.3.4 Chunk of more than %d octets", limit))
-		return nil
-	case !c.readyForBody():
-		return c.discard(n)
-	case c.chunked+n > limit:
-		// A RSET in go-smtp's ears ends the transaction, RFC 3030 §2.
-		if err := c.discard(n); err != nil {
-			return c.lost(err)
-		}
-		c.pass("RSET", "RSET")
-		c.instead = tooLarge(limit)
-		messageResult(c.mode, 552)
-		return nil
-	}
-	if c.stage != stageChunks {
-		c.startBody()
-	}
-	c.stage = stageChunks
-	c.chunked += n
-	c.pass("BDAT", strings.TrimRight(fmt.Sprintf("BDAT %d %s", n, strings.ToUpper(last)), " "))
-	if c.chunk = n; n > 0 {
-		c.phase = phaseChunk
-		// Read gives the command line first: feed is not empty.
-	}
-	return nil
-}
-
-func tooLarge(limit int64) string {
-	return fmt.Sprintf("552 5.3.4 Message of more than %d octets", limit)
 }

@@ -41,8 +41,9 @@ const (
 )
 
 // conn is the guard of one connection: a net.Conn to go-smtp, which calls Read,
-// Write and Close from one goroutine. (While BDAT chunks arrive, and in LMTP,
-// session.Data runs in a second one; what both touch is under mu or atomic.)
+// Write and Close from one goroutine. (In LMTP a second one reads the body,
+// while the first waits for its result.) Only a drain comes from outside; what
+// it touches is under mu or atomic.
 type conn struct {
 	srv     *Server
 	mode    Mode
@@ -68,8 +69,8 @@ type conn struct {
 	instead  string // replaces go-smtp's next reply
 	deadline time.Time
 	body     body
-	chunk    int64 // octets of a BDAT still to come
-	chunked  int64 // octets of all BDATs of this message
+	chunks   chunks
+	then     func() // what to do before the next command
 
 	account  directory.Account // ID 0: nobody logged in
 	farewell func()            // gives the account's admission and watch back
@@ -79,13 +80,14 @@ type conn struct {
 	refused  int               // recipients
 	junk     int               // commands since the last message
 
+	tx       *transaction // nil: none
+	answered func()       // of the message whose 250 has been sent last
+	early    bool         // octets of the next command were there before that 250
+
 	mu       sync.Mutex
 	sock     net.Conn // TCP, Unix or TLS
 	waiting  bool     // for a command: a drain may interrupt it
 	draining bool
-	tx       *transaction
-	answered func() // of the message whose 250 has been sent last
-	early    bool   // octets of the next command were there before that 250
 
 	ending atomic.Bool // close after the replies so far
 	dead   atomic.Bool // close, and send nothing more
@@ -113,6 +115,11 @@ func (c *conn) Read(p []byte) (int, error) {
 // next reads from the client until there is something for go-smtp; replies of
 // the guard's own leave feed empty.
 func (c *conn) next() error {
+	if then := c.then; then != nil && c.phase == phaseCommand {
+		c.then = nil
+		then()
+		return nil
+	}
 	switch c.phase {
 	case phaseData:
 		return c.nextData()
@@ -233,6 +240,20 @@ func (c *conn) lost(err error) error {
 		c.reply(421, "4.3.2", c.srv.cfg.Hostname+" is shutting down, come back soon")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.reply(421, "4.4.2", "Timeout, closing the connection")
+	}
+	return c.over()
+}
+
+// over is how a session ends for go-smtp. Inside a BDAT transfer it is in the
+// middle of DATA, and would answer that.
+func (c *conn) over() error {
+	if c.stage == stageChunks {
+		if err := c.flush(); err != nil {
+			c.log.Debug("last reply not sent", "event", "smtp.close", "error", err.Error())
+		}
+		c.ending.Store(true)
+		c.dead.Store(true)
+		return errSevered
 	}
 	return io.EOF
 }

@@ -38,7 +38,7 @@ func (t *content) complain(err error) {
 // Write fails only when the client has sent more than twice what it may.
 func (t *content) Write(p []byte) (int, error) {
 	if t.size += int64(len(p)); t.size > t.limits.Message {
-		t.complain(mail.Refuse(552, mail.Enhanced{5, 3, 4}, fmt.Sprintf("Message of more than %d octets", t.limits.Message)))
+		t.complain(mail.Refuse(552, mail.Enhanced{5, 3, 4}, tooLarge(t.limits.Message)))
 		if t.size > 2*t.limits.Message {
 			return 0, errEndless
 		}
@@ -135,8 +135,13 @@ func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 		edit = c.newEditor(tx, s)
 		t.out = edit
 	}
+	if c.stage == stageChunks {
+		r = &shorten{r: r, extra: func() int { return tx.extra }}
+	}
 	_, err := io.Copy(t, r)
 	switch {
+	case tx.abandoned:
+		err = errAbandoned
 	case errors.Is(err, errEndless):
 		c.abort("552 5.3.4 " + errEndless.Error())
 	case err != nil: // nobody is there to hear of it

@@ -44,7 +44,7 @@ func (c *conn) nextData() error {
 	}
 	if !cleanLine(part) {
 		b.bad = true
-		c.setPoisoned()
+		c.tx.poisoned = true
 		if b.mid {
 			b.badLine = inLine
 		}
@@ -116,26 +116,8 @@ func (c *conn) endBad(ended bool) error {
 	return nil
 }
 
-// nextChunk feeds go-smtp octets of a BDAT.
-func (c *conn) nextChunk() error {
-	if _, err := c.in.Peek(1); err != nil {
-		return c.lostBody(err)
-	}
-	n := int(min(int64(c.in.Buffered()), c.chunk))
-	part, _ := c.in.Peek(n)
-	if _, err := c.in.Discard(n); err != nil { // part stays valid until c.in is read again
-		return c.lostBody(err)
-	}
-	c.feed = part
-	if c.chunk -= int64(n); c.chunk == 0 {
-		c.phase = phaseCommand
-	}
-	return nil
-}
-
 // lostBody ends the session when a body does not come whole: there is no way
-// back to commands. io.ErrUnexpectedEOF, for to go-smtp an io.EOF would be the
-// good end of a chunk.
+// back to commands.
 func (c *conn) lostBody(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && !c.dead.Load() {
 		c.out.WriteString("421 4.4.2 Timeout in the message, closing the connection\r\n")

@@ -209,6 +209,38 @@ func TestChunksBroken(t *testing.T) {
 	c.quit()
 }
 
+// TestChunksAbandoned: RSET, EHLO or QUIT between chunks ends that message only.
+func TestChunksAbandoned(t *testing.T) {
+	for _, mode := range []Mode{MX, LMTP} {
+		s := start(t, mode, nil)
+		c := s.dial()
+		c.line()
+		hello, again := "EHLO", "C: EHLO client\nS: 250-*"
+		if mode == LMTP {
+			hello, again = "LHLO", "C: LHLO client\nS: 250-*"
+		}
+		c.greet(hello)
+		envelope := "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<alice@example.test>\nS: 250 *\nC: RCPT TO:<bob@example.test>\nS: 250 *\n"
+		for range 3 {
+			c.play(envelope + "C: BDAT 3\nC: a\nS: 250 2.0.0 Chunk taken\nC: RSET\nS: 250 2.0.0 Ok")
+			c.play(envelope + "C: BDAT 1")
+			c.raw("\r")
+			c.play("S: 250 2.0.0 Chunk taken\n" + again)
+			for c.line()[3] == '-' {
+			}
+		}
+		c.play(envelope + "C: BDAT 6 LAST\nC: last\nS: 250 2.0.0 *")
+		if mode == LMTP {
+			c.play("S: 250 2.0.0 *")
+		}
+		c.play(envelope + "C: BDAT 4\nC: ab\nS: 250 *")
+		c.quit()
+		if b := s.bodies(); len(b) != 1 || b[0] != "last\r\n" {
+			t.Errorf("%s: delivered %q", mode, b)
+		}
+	}
+}
+
 func TestBinary(t *testing.T) {
 	s := start(t, MX, nil)
 	c := s.dial()
@@ -227,6 +259,30 @@ func TestBinary(t *testing.T) {
 	c.quit()
 	if b := s.bodies(); len(b) != 1 || b[0] != body {
 		t.Errorf("delivered %q", b)
+	}
+}
+
+// TestBinaryEnds: whatever the last octets are, they and nothing else arrive.
+func TestBinaryEnds(t *testing.T) {
+	s := start(t, MX, nil)
+	c := s.dial()
+	c.play("S: 220 *\nEHLO")
+	var want []string
+	for _, end := range []string{"", "x", "\r", "\n", "\r\n", "\r\r", "\r\r\n", "\r\n\r", "\r\n.", "\r\n.\r", "\r\n.\r\n", ".", "\n.\r\n", "\r\r\n.\r\n."} {
+		for _, lead := range []string{"", strings.Repeat("x", 4094), strings.Repeat("\r\n.", 3000)} {
+			body := "\r\n" + lead + end
+			want = append(want, body)
+			c.play("C: MAIL FROM:<> BODY=BINARYMIME\nS: 250 *\nC: RCPT TO:<alice@example.test>\nS: 250 *")
+			half := len(body) / 2
+			c.raw(fmt.Sprintf("BDAT %d\r\n%sBDAT %d LAST\r\n%s", half, body[:half], len(body)-half, body[half:]))
+			c.play("S: 250 *\nS: 250 2.0.0 Ok*")
+		}
+	}
+	c.quit()
+	for i, b := range s.bodies() {
+		if b != want[i] {
+			t.Errorf("%.40q (%d): delivered %.40q (%d)", want[i], len(want[i]), b, len(b))
+		}
 	}
 }
 

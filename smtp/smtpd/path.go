@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -111,8 +110,7 @@ func (c *conn) beginMail(path string, params []string) {
 		c.reply(553, "5.6.7", "This address needs SMTPUTF8")
 		return
 	}
-	c.setTransaction(tx)
-	c.chunked = 0
+	c.tx = tx
 	c.pass("MAIL", "MAIL FROM:<"+tx.From.String()+">")
 }
 
@@ -145,7 +143,7 @@ func (c *conn) mailParam(tx *transaction, key, value string, hasValue bool) *mai
 			return malformed
 		}
 		if limit := c.srv.cfg.Limits.Message; n > limit {
-			return mail.Refuse(552, mail.Enhanced{5, 3, 4}, fmt.Sprintf("Message of more than %d octets", limit))
+			return mail.Refuse(552, mail.Enhanced{5, 3, 4}, tooLarge(limit))
 		}
 		tx.size = n
 	case "BODY":

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -68,8 +67,10 @@ func (c *conn) answer(line string) {
 		return
 	}
 	switch verb := c.verb; {
+	case verb == abandoned || verb == "BDAT" && line[:3] == "354":
+		return
 	case verb == "": // the banner
-		c.verb = "-"
+		c.verb = abandoned
 		line = fmt.Sprintf("220 %s %s Posthouse", c.srv.cfg.Hostname, c.protocol())
 	case verb == "EHLO":
 		if line[3] == '-' {
@@ -165,15 +166,6 @@ func resultOf(code int) string {
 		return "deferred"
 	}
 	return "refused"
-}
-
-// discard reads n octets of a BDAT that is refused, RFC 3030 §2.
-func (c *conn) discard(n int64) error {
-	c.startBody()
-	c.phase = phaseChunk
-	defer func() { c.phase = phaseCommand }()
-	_, err := io.CopyN(io.Discard, c.in, n)
-	return err
 }
 
 func messageResult(mode Mode, code int) {

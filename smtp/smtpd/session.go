@@ -23,28 +23,12 @@ type transaction struct {
 	rcpts    []string     // as go-smtp names Recipients, for LMTP's replies
 	refused  int
 	poisoned bool // a bare CR or LF in DATA
+	// Of a BDAT transfer:
+	extra     int  // octets at the end of what go-smtp reads that are not the client's
+	abandoned bool // RSET or the like came instead of the last chunk
 }
 
 func newTransaction() *transaction { return &transaction{id: newID()} }
-
-// setTransaction replaces the transaction, nil: none.
-func (c *conn) setTransaction(tx *transaction) {
-	c.mu.Lock()
-	c.tx = tx
-	c.mu.Unlock()
-}
-
-func (c *conn) transaction() *transaction {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.tx
-}
-
-func (c *conn) setPoisoned() {
-	if tx := c.transaction(); tx != nil {
-		tx.poisoned = true
-	}
-}
 
 // session is go-smtp's view of a guard: what a command means, once its form is
 // right.
@@ -53,8 +37,7 @@ type session struct{ c *conn }
 // Reset forgets the transaction.
 func (s *session) Reset() {
 	c := s.c
-	c.setTransaction(nil)
-	c.chunked = 0
+	c.tx, c.chunks = nil, chunks{}
 	if c.stage > stageReady {
 		c.stage = stageReady
 	}
@@ -68,7 +51,7 @@ func (s *session) Logout() error { return nil }
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	c := s.c
 	if err := c.maySendAs(c.tx.From); err != nil {
-		c.setTransaction(nil)
+		c.tx = nil
 		return c.refuse("sender refused", err)
 	}
 	c.stage = stageMail
@@ -125,14 +108,17 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	return e
 }
 
+// errAbandoned is told to go-smtp, and to nobody else.
+var errAbandoned = errors.New("abandoned by the client")
+
 // Data takes one message whole. Its error is the reply, a success too.
 func (s *session) Data(r io.Reader) error {
 	c, began := s.c, time.Now()
-	tx := c.transaction()
-	if tx == nil {
-		return errSevered // RSET was faster
-	}
+	tx := c.tx
 	body, err := c.receiveBody(tx, r)
+	if tx.abandoned {
+		return errAbandoned
+	}
 	if err == nil {
 		defer body.Close()
 		err = c.deliver(tx, tx.Recipients, body)
@@ -176,8 +162,6 @@ func (c *conn) deliver(tx *transaction, to []mail.Address, body *spool.Spool) er
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if before := c.answered; before != nil && answered != nil { // LMTP, one by one
 		now := answered
 		answered = func() { before(); now() }
@@ -191,11 +175,11 @@ func (c *conn) deliver(tx *transaction, to []mail.Address, body *spool.Spool) er
 // some, to each in one of its own.
 func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	c, began := s.c, time.Now()
-	tx := c.transaction()
-	if tx == nil {
-		return errSevered
-	}
+	tx := c.tx
 	body, err := c.receiveBody(tx, r)
+	if tx.abandoned {
+		return errAbandoned
+	}
 	if err != nil {
 		return c.outcome(tx, nil, err, began)
 	}
