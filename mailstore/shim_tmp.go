@@ -1,5 +1,0 @@
-package mailstore
-
-import "context"
-
-func (s *Store) runSweeper(ctx context.Context) { <-ctx.Done() }
