@@ -64,7 +64,7 @@ const sqlTakeOut = `WITH del AS (DELETE FROM msg_state WHERE account_id = $1 AND
  ex AS (INSERT INTO expunged (account_id, mailbox_id, uid, flags, moved) SELECT $1, $2, uid, flags, $5 FROM del),
  cnt AS (SELECT count(*) n, range_agg(int8range(del.uid, del.uid + 1)) AS uids, sum(m.size)::bigint AS size,
     count(*) FILTER (WHERE flags & 1 = 0) AS unseen, count(*) FILTER (WHERE flags & 8 <> 0) AS deleted
-    FROM del JOIN message m ON m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = del.uid AND m.uid = ANY($3)),
+    FROM del, LATERAL (SELECT size FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid = del.uid OFFSET 0) m),
  box AS (UPDATE mailbox SET modseq = modseq + 1, n_msgs = n_msgs - n, n_bytes = n_bytes - cnt.size, n_unseen = n_unseen - unseen, n_deleted = n_deleted - deleted
     FROM cnt WHERE id = $2 AND n > 0 RETURNING modseq),
  jnl AS (INSERT INTO mailbox_change (account_id, mailbox_id, modseq, kind, uids) SELECT $1, $2, modseq, 'X', uids FROM box, cnt)

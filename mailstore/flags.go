@@ -168,7 +168,7 @@ func updateFlags(ctx context.Context, tx pgx.Tx, acct AccountID, mbox MailboxID,
 			unseen = `-(` + sign + `)`
 		}
 	default:
-		from = `FROM msg_state o WHERE o.account_id = $1 AND o.mailbox_id = $2 AND o.uid = s.uid AND ` + which + ` AND ` + differs
+		from = `FROM (SELECT uid, flags FROM msg_state s WHERE ` + which + ` OFFSET 0) o WHERE o.uid = s.uid AND s.account_id = $1 AND s.mailbox_id = $2 AND ` + differs
 		extra = `, o.flags AS old`
 		unseen = `coalesce(sum((old & 1) - (flags & 1)), 0)`
 		deleted = `coalesce(sum(((flags & 8) - (old & 8)) / 8), 0)`

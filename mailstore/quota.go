@@ -55,7 +55,8 @@ func quotaForCopy(ctx context.Context, tx pgx.Tx, from, to Mailbox, uids UIDSet)
 		return nil
 	}
 	var n, size int64
-	err := tx.QueryRow(ctx, `SELECT count(*), coalesce(sum(m.size), 0)::bigint FROM msg_state s JOIN message m USING (account_id, mailbox_id, uid)
+	err := tx.QueryRow(ctx, `SELECT count(*), coalesce(sum(m.size), 0)::bigint FROM msg_state s,
+		LATERAL (SELECT size FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid = s.uid OFFSET 0) m
 		WHERE s.account_id = $1 AND s.mailbox_id = $2 AND s.uid = ANY($3)`, from.Account, from.ID, uids.int64s()).Scan(&n, &size)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 // sqlUndelete takes the rows out of expunged first: the sweeper does the same,
 // so a message is either brought back or swept.
 const sqlUndelete = `WITH del AS (DELETE FROM expunged WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3) AND NOT moved RETURNING uid, flags),
- mes AS (SELECT m.*, row_number() OVER (ORDER BY m.uid) - 1 AS rn, del.flags & ~8::bigint AS flags FROM del JOIN message m ON m.account_id = $1 AND m.mailbox_id = $2 AND m.uid = del.uid),
+ mes AS (SELECT m.*, row_number() OVER (ORDER BY m.uid) - 1 AS rn, del.flags & ~8::bigint AS flags FROM del, LATERAL (SELECT * FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid = del.uid OFFSET 0) m),
  cnt AS (SELECT count(*) n, coalesce(sum(size), 0)::bigint sz, count(*) FILTER (WHERE flags & 1 = 0) unseen FROM mes),
  upd AS (UPDATE mailbox SET uidnext = uidnext + n, modseq = modseq + 1, n_msgs = n_msgs + n, n_bytes = n_bytes + sz, n_unseen = n_unseen + unseen
     FROM cnt WHERE id = $2 AND n > 0 RETURNING uidnext - n AS first, n, modseq),
