@@ -118,10 +118,11 @@ func (c *Cluster) settle(home string) error {
 	if c.account, err = ownerOf(c.data, account); err != nil {
 		return err
 	}
-	if c.socket, err = socketFolder(c.home, c.account); err != nil {
+	if err := reachable(c.home, c.account); err != nil {
 		return err
 	}
-	return reachable(c.home, c.account)
+	c.socket, err = socketFolder(c.home, c.account)
+	return err
 }
 
 // prepare leaves everything ready for postgres to start. It holds the lock.
@@ -160,7 +161,8 @@ func (c *Cluster) URL() string {
 	// A "+" stays one in this kind of address, so a space must not become one.
 	host := strings.ReplaceAll(url.QueryEscape(c.socket), "+", "%20")
 	// initdb's own database serves: the cluster has no other purpose.
-	return "postgres:///postgres?host=" + host + "&user=" + Superuser
+	// The port is part of the socket's name, and PGPORT must not change it.
+	return "postgres:///postgres?host=" + host + "&port=5432&user=" + Superuser
 }
 
 // PID is the process number of the postmaster, 0 while it is down.

@@ -107,7 +107,7 @@ func makeTemplate() error {
 type cluster struct{ folder, user string }
 
 func (c *cluster) url(database string) string {
-	return fmt.Sprintf("postgres:///%s?host=%s&user=%s", database, url.QueryEscape(c.folder), c.user)
+	return fmt.Sprintf("postgres:///%s?host=%s&port=5432&user=%s", database, url.QueryEscape(c.folder), c.user)
 }
 
 func (c *cluster) exec(sql string) error {

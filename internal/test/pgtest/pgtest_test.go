@@ -3,7 +3,6 @@ package pgtest
 import (
 	"context"
 	"testing"
-
 )
 
 func TestDatabasesAreSeparate(t *testing.T) {
