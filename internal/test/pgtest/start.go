@@ -28,7 +28,7 @@ const keep = `dir=$1; shift; "$@" & pid=$!; cat >/dev/null; kill -QUIT $pid; wai
 // settings are PostgreSQL's beside its defaults. synchronous_commit stays on:
 // with fsync off it costs little, and commits behave as on a site.
 var settings = []string{
-	"listen_addresses=", "fsync=off", "full_page_writes=off", "synchronous_commit=on",
+	"listen_addresses=", "port=5432", "fsync=off", "full_page_writes=off", "synchronous_commit=on",
 	"max_connections=200", "shared_buffers=64MB", "max_wal_size=256MB", "jit=off",
 	"timezone=UTC", "log_timezone=UTC", "log_min_messages=warning", "unix_socket_permissions=0700",
 }
