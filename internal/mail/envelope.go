@@ -32,4 +32,5 @@ type Incoming struct {
 	Account  int64  // who logged in; 0: nobody, so that only local recipients are ours to serve
 	Received []byte // the trace field of this hop (RFC 5321 §4.4), folded, with its CRLF
 	Arrived  time.Time
+	Sum      [32]byte // SHA-256 of the content as received, before anything was edited; zero: that of the body
 }

@@ -40,12 +40,8 @@ func (c *conn) nextCommand() error {
 // heard: whatever the command is, the client has seen the reply before it,
 // unless the command was already here when that reply was sent (RFC 2920).
 func (c *conn) heard() {
-	if c.early {
-		return
-	}
-	if answered := c.answered; answered != nil {
-		c.answered = nil
-		answered()
+	if !c.early {
+		c.settled(true)
 	}
 }
 

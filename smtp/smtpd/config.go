@@ -37,11 +37,11 @@ func (m Mode) needsAuth() bool { return m == Submission || m == SubmissionTLS }
 // and the client hears 250. The error's class (mail.ClassOf) decides between
 // 4xx and 5xx; a *mail.Error brings its whole reply along.
 //
-// answered is called once the client has proven, by its next command, that it
-// heard the 250; not at all when the connection ends before. It may be nil and
-// does not block.
+// settle, unless nil, is called once: with true when the client has proven, by
+// its next command, that it heard the 250; with false when the connection ended
+// before. It does not block.
 type Deliverer interface {
-	Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (answered func(), err error)
+	Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (settle func(heard bool), err error)
 }
 
 // Config of a Server. Directory, Deliverer and Hostname are needed.

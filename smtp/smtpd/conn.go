@@ -80,9 +80,9 @@ type conn struct {
 	refused  int               // recipients
 	junk     int               // commands since the last message
 
-	tx       *transaction // nil: none
-	answered func()       // of the message whose 250 has been sent last
-	early    bool         // octets of the next command were there before that 250
+	tx     *transaction // nil: none
+	settle []func(bool) // of the messages whose 250 is not known to have been heard
+	early  bool         // octets of the next command were there before that 250
 
 	mu       sync.Mutex
 	sock     net.Conn // TCP, Unix or TLS
@@ -272,6 +272,7 @@ func (c *conn) Close() error {
 			c.log.Debug("last reply not sent", "event", "smtp.close", "error", ferr.Error())
 		}
 		c.stop()
+		c.settled(false)
 		if c.farewell != nil {
 			c.farewell()
 		}
@@ -310,6 +311,14 @@ func (c *conn) flush() error {
 		return err
 	}
 	return c.out.Flush()
+}
+
+// settled tells the Deliverer whether the client heard of its messages.
+func (c *conn) settled(heard bool) {
+	for _, settle := range c.settle {
+		settle(heard)
+	}
+	c.settle = nil
 }
 
 func (c *conn) reject(reason, code string, text string) {

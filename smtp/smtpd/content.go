@@ -2,8 +2,10 @@ package smtpd
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"posthouse/internal/mail"
@@ -25,6 +27,7 @@ type content struct {
 	start    [9]byte
 	cr       bool // the last octet was a CR
 	received int
+	sum      hash.Hash // of what was received, where out changes it; or nil
 }
 
 var errEndless = errors.New("the client goes on beyond twice the limit")
@@ -49,6 +52,9 @@ func (t *content) Write(p []byte) (int, error) {
 	t.check(p)
 	if t.err != nil {
 		return len(p), nil
+	}
+	if t.sum != nil {
+		t.sum.Write(p)
 	}
 	if _, err := t.out.Write(p); err != nil {
 		if _, ok := errors.AsType[*mail.Error](err); !ok {
@@ -134,6 +140,7 @@ func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 	if c.account.ID != 0 {
 		edit = c.newEditor(tx, s)
 		t.out = edit
+		t.sum = sha256.New()
 	}
 	if c.stage == stageChunks {
 		r = &shorten{r: r, extra: func() int { return tx.extra }}
@@ -154,6 +161,9 @@ func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 		err = errBare
 	case edit != nil:
 		err = edit.finish()
+	}
+	if t.sum != nil {
+		t.sum.Sum(tx.sum[:0])
 	}
 	if err != nil {
 		s.Close() // an unlinked file: there is nothing to lose

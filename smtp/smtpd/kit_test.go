@@ -109,12 +109,13 @@ type pile struct {
 	got      []*mail.Incoming
 	bodies   []string
 	answered int
+	dropped  int
 	fail     func(*mail.Incoming) error
 	hold     chan struct{} // if set, Deliver waits for it
 	entered  chan struct{}
 }
 
-func (p *pile) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (func(), error) {
+func (p *pile) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (func(bool), error) {
 	if p.hold != nil {
 		p.entered <- struct{}{}
 		select {
@@ -136,10 +137,14 @@ func (p *pile) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool
 	defer p.mu.Unlock()
 	p.got = append(p.got, in)
 	p.bodies = append(p.bodies, string(text))
-	return func() {
+	return func(heard bool) {
 		p.mu.Lock()
-		p.answered++
-		p.mu.Unlock()
+		defer p.mu.Unlock()
+		if heard {
+			p.answered++
+		} else {
+			p.dropped++
+		}
 	}, nil
 }
 

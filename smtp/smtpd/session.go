@@ -22,7 +22,8 @@ type transaction struct {
 	asked    mail.Address // of the RCPT that is being decided
 	rcpts    []string     // as go-smtp names Recipients, for LMTP's replies
 	refused  int
-	poisoned bool // a bare CR or LF in DATA
+	sum      [32]byte // of the content as received; zero: it is stored as it came
+	poisoned bool     // a bare CR or LF in DATA
 	// Of a BDAT transfer:
 	extra     int  // octets at the end of what go-smtp reads that are not the client's
 	abandoned bool // RSET or the like came instead of the last chunk
@@ -155,18 +156,16 @@ func accepted(tx *transaction) *smtp.SMTPError {
 func (c *conn) deliver(tx *transaction, to []mail.Address, body *spool.Spool) error {
 	ctx, cancel := context.WithTimeout(c.srv.ctx, c.srv.cfg.Limits.Deliver)
 	defer cancel()
-	in := &mail.Incoming{ID: tx.id, Envelope: tx.Envelope, Account: c.account.ID, Arrived: time.Now()}
+	in := &mail.Incoming{ID: tx.id, Envelope: tx.Envelope, Account: c.account.ID, Arrived: time.Now(), Sum: tx.sum}
 	in.Recipients = to
 	in.Received = c.received(tx, to, in.Arrived)
-	answered, err := c.srv.cfg.Deliverer.Deliver(ctx, in, body)
+	settle, err := c.srv.cfg.Deliverer.Deliver(ctx, in, body)
 	if err != nil {
 		return err
 	}
-	if before := c.answered; before != nil && answered != nil { // LMTP, one by one
-		now := answered
-		answered = func() { before(); now() }
+	if settle != nil {
+		c.settle = append(c.settle, settle)
 	}
-	c.answered = answered
 	return nil
 }
 

@@ -375,7 +375,7 @@ func TestAnsweredOnlyWhenHeard(t *testing.T) {
 	c.play(data + "C: .\nS: 250 *")
 	c.conn.Close()
 	eventually(t, "the session ends", func() bool { s.srv.mu.Lock(); defer s.srv.mu.Unlock(); return len(s.srv.conns) == 0 })
-	if s.mail.answered != 0 {
+	if s.mail.answered != 0 || s.mail.dropped != 1 {
 		t.Error("a client that hung up has proven nothing")
 	}
 	c = s.dial()
