@@ -132,6 +132,9 @@ func (r *receipts) runFlusher(s *Store) func(context.Context) {
 					break
 				}
 			}
+			if ctx.Err() != nil {
+				continue // the last flush has a context of its own
+			}
 			s.flushReceipts(ctx)
 		}
 	}
