@@ -192,11 +192,16 @@ func (a *authority) issue(names []string) (*tls.Certificate, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: serial(),
-		Subject:      pkix.Name{Organization: []string{"Posthouse"}}, // the names stand in the SAN (RFC 9525)
+		Subject:      pkix.Name{Organization: []string{"Posthouse"}},
 		NotBefore:    now.Add(-clockSkew),
 		NotAfter:     now.Add(leafLife),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if len(names[0]) <= 64 { // ub-common-name of RFC 5280
+		// RFC 9525 wants names in the SAN only, but fetchmail 6.4 refuses a
+		// certificate without a common name before it looks there.
+		template.Subject.CommonName = names[0]
 	}
 	seen := make(map[string]bool, len(names))
 	for _, n := range names {
