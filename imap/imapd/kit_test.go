@@ -1,12 +1,14 @@
 package imapd
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // site is a server on a database of its own, with the account alice@example.test.
 type site struct {
-	t     *testing.T
+	t     testing.TB
 	addr  string // plain, STARTTLS if there is a certificate
 	tls   string // implicit TLS; empty without a certificate
 	srv   *Server
@@ -35,6 +37,8 @@ type site struct {
 	dir   *directory.Directory
 	pool  *pgxpool.Pool
 	alice mailstore.AccountID
+
+	panics *atomic.Int32 // that the log tells of
 }
 
 const (
@@ -43,11 +47,12 @@ const (
 )
 
 // newSite starts a server. What change does to its configuration comes first.
-func newSite(t *testing.T, change ...func(*Config)) *site {
+func newSite(t testing.TB, change ...func(*Config)) *site {
 	t.Helper()
 	pool := pgtest.Pool(t)
 	ctx := t.Context()
-	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	panics := new(atomic.Int32)
+	log := slog.New(slog.NewTextHandler(testLog{t, panics}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	store, err := mailstore.Open(ctx, pool, mailstore.Options{Log: log, SpoolDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +68,7 @@ func newSite(t *testing.T, change ...func(*Config)) *site {
 	for _, f := range change {
 		f(&c)
 	}
-	s := &site{t: t, srv: New(c), store: store, dir: dir, pool: pool}
+	s := &site{t: t, panics: panics, srv: New(c), store: store, dir: dir, pool: pool}
 	if _, err := dir.CreateDomain(ctx, "example.test"); err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +99,9 @@ func newSite(t *testing.T, change ...func(*Config)) *site {
 			if err := <-served; err != nil {
 				t.Errorf("serve: %v", err)
 			}
+		}
+		if n := panics.Load(); n > 0 {
+			t.Errorf("%d panics in sessions", n)
 		}
 		dir.Close()
 		if err := store.Close(); err != nil {
@@ -166,10 +174,16 @@ func (s *site) open(mailbox string) *peer {
 }
 
 // testLog writes the server's log to the test's.
-type testLog struct{ t *testing.T }
+type testLog struct {
+	t      testing.TB
+	panics *atomic.Int32
+}
 
 func (l testLog) Write(p []byte) (int, error) {
 	// Not t.Log: a session may end after its test.
+	if bytes.Contains(p, []byte("imap.panic")) {
+		l.panics.Add(1)
+	}
 	if _, err := os.Stderr.WriteString(l.t.Name() + ": " + string(p)); err != nil {
 		return 0, err
 	}
@@ -181,7 +195,7 @@ func withTLS(cert tls.Certificate) func(*Config) {
 	return func(c *Config) { c.TLS = &tls.Config{Certificates: []tls.Certificate{cert}} }
 }
 
-func mustAddress(t *testing.T, s string) mail.Address {
+func mustAddress(t testing.TB, s string) mail.Address {
 	t.Helper()
 	addr, err := mail.ParseAddress(s)
 	if err != nil {

@@ -25,13 +25,13 @@ import (
 // binds what stands there to a name, or must be the same again. A response's
 // literals are part of it, with CRLF written as \r\n.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	c    net.Conn
 	r    *bufio.Reader
 	vars map[string]string
 }
 
-func newPeer(t *testing.T, c net.Conn) *peer {
+func newPeer(t testing.TB, c net.Conn) *peer {
 	t.Cleanup(func() { c.Close() })
 	return &peer{t: t, c: c, r: bufio.NewReader(c), vars: map[string]string{}}
 }
