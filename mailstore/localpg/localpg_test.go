@@ -143,14 +143,13 @@ func TestPaths(t *testing.T) {
 			t.Parallel()
 			home := filepath.Join(open(t), sub)
 			c := run(t, home)
-			t.Cleanup(func() {
-				if !strings.HasPrefix(c.socket, home) {
-					os.Remove(c.socket)
-				}
-			})
 			remember(t, c)
 			if n := recall(t, c); n != "1" {
 				t.Errorf("%s rows, want 1", n)
+			}
+			stop(t, c)
+			if outside := !strings.HasPrefix(c.socket, home); outside && exists(c.socket) {
+				t.Errorf("%s is left", c.socket)
 			}
 		})
 	}

@@ -61,6 +61,18 @@ func socketFolder(home string, account Account) (string, error) {
 	return dir, nil
 }
 
+// removeSocketFolder clears up outside the data folder. It is empty once
+// PostgreSQL has stopped; a server that gave up root may not remove it from
+// /run, where it does no harm.
+func (c *Cluster) removeSocketFolder() {
+	if filepath.Dir(c.socket) == c.home {
+		return
+	}
+	if err := os.Remove(c.socket); err != nil {
+		c.log.Debug("leave the socket's folder", "event", "postgres_stop", "error", err)
+	}
+}
+
 func fits(dir string) bool {
 	return len(filepath.Join(dir, socketName)) <= maxSocket && !strings.Contains(dir, ",")
 }

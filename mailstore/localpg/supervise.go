@@ -43,6 +43,7 @@ func (c *Cluster) supervise(ctx context.Context, ready chan<- error) {
 	runtime.LockOSThread()
 	defer close(c.done)
 	defer c.lock.release()
+	defer c.removeSocketFolder()
 
 	p, err := c.start(ctx)
 	ready <- err
