@@ -29,10 +29,9 @@ type conn struct {
 	net.Conn
 	write time.Duration // for each write
 
-	mu     sync.Mutex
-	until  time.Time // deadline of reads
-	poked  bool      // reads fail until the session has looked why
-	closed bool
+	mu    sync.Mutex
+	until time.Time // deadline of reads
+	poked bool      // reads fail until the session has looked why
 }
 
 // poke interrupts the session's wait for a line, now or the next time it waits.

@@ -119,7 +119,29 @@ func (s *session) run(ctx context.Context, implicitTLS bool) {
 	}
 	if err := s.w.Flush(); err != nil {
 		s.log.Debug("last words not sent", "event", "pop3.end", "error", err)
+		return
 	}
+	if s.end == refused {
+		s.linger()
+	}
+}
+
+// linger reads on for a moment after the last word: to close with octets unread
+// would reset the connection, and the client might never see why.
+func (s *session) linger() {
+	var c interface{ CloseWrite() error } = s.tls
+	if s.tls == nil {
+		var ok bool
+		if c, ok = s.conn.Conn.(interface{ CloseWrite() error }); !ok {
+			return
+		}
+	}
+	if c.CloseWrite() != nil {
+		return
+	}
+	s.conn.deadline(time.Now().Add(time.Second))
+	_, err := io.CopyN(io.Discard, s.conn, 1<<20)
+	s.log.Debug("closed after a fault of the client", "event", "pop3.linger", "error", err)
 }
 
 // finish gives back what the session held and says how it went.
@@ -241,10 +263,10 @@ func (s *session) command(ctx context.Context, line string) {
 	switch {
 	case strings.IndexByte(line, 0) >= 0:
 		s.wrong("NUL in a command")
-	case !known:
-		s.wrong("Unknown command")
 	case len(line)+2 > maxLine && name != "AUTH":
 		s.wrong("Line too long")
+	case !known:
+		s.wrong("Unknown command")
 	case spec.in&s.state == 0 && s.state == authorization:
 		s.wrong("Log in first")
 	case spec.in&s.state == 0:
