@@ -91,9 +91,11 @@ func (s *Store) HoldBlob(ctx context.Context, tx pgx.Tx, blob int64) error {
 }
 
 // ReleaseBlobs says inside tx that references to bodies were removed: those
-// that nothing refers to any more are collected.
+// that nothing refers to any more are collected. A row that is there already is
+// updated, that is locked: else the collector could take it, still see the
+// reference that this transaction removes, and forget the body.
 func ReleaseBlobs(ctx context.Context, tx pgx.Tx, blobs ...int64) error {
 	_, err := tx.Exec(ctx, `INSERT INTO blob_gc (blob_id, after) SELECT DISTINCT b, now() FROM unnest($1::bigint[]) b
-		ORDER BY b ON CONFLICT DO NOTHING`, blobs)
+		ORDER BY b ON CONFLICT (blob_id) DO UPDATE SET after = excluded.after`, blobs)
 	return dbError("release bodies", err)
 }

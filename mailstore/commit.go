@@ -14,6 +14,7 @@ const (
 	groupBytes   = 4 << 20 // compressed
 	sharedLanes  = 2       // more would make the groups smaller, not the work less
 	commitTime   = time.Minute
+	ownTime      = 5 * time.Minute // with the largest body on a slow disk
 )
 
 // committer shares transactions among deliveries: those that arrive while the
@@ -182,6 +183,9 @@ func (c *committer) commitAlone(ctx context.Context, it *item) {
 		it.err = dbError("deliver", ctx.Err())
 		return
 	}
+	// From here on it runs to its end: a client that hangs up must not break a commit.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ownTime)
+	defer cancel()
 	c.s.commitOwn(ctx, it)
 }
 

@@ -2,7 +2,6 @@ package mailstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -42,20 +41,21 @@ type journal struct {
 	states   []entry // of those added or flagged that are there, by rising UID
 }
 
-// readJournal reads what happened after a mod-sequence. The row is read first:
-// whatever has a mod-sequence up to that of the row was committed before.
-func (s *Store) readJournal(ctx context.Context, acct AccountID, mbox MailboxID, since ModSeq) (*journal, error) {
+// readJournal reads what happened after a view. The row is read first: what has
+// a mod-sequence up to that of the row was committed before. Mostly it says
+// that nothing happened, and that is all.
+func (s *Store) readJournal(ctx context.Context, v *View) (*journal, error) {
 	j := &journal{}
+	var err error
+	if j.mailbox, err = oneMailbox(ctx, s.pool, `id = $1 AND account_id = $2`, v.mailbox, v.account); err != nil {
+		return nil, err
+	}
+	j.modseq = max(j.mailbox.HighestModSeq, v.modseq)
+	if j.mailbox.HighestModSeq <= v.modseq {
+		return j, nil
+	}
 	var b pgx.Batch
-	b.Queue(`SELECT `+mailboxColumns+` FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`, mbox, acct).Query(func(rows pgx.Rows) (err error) {
-		j.mailbox, err = pgx.CollectExactlyOneRow(rows, scanMailbox)
-		if errors.Is(err, pgx.ErrNoRows) {
-			err = ErrNoMailbox
-		}
-		j.modseq = j.mailbox.HighestModSeq
-		return err
-	})
-	b.Queue(sqlJournal, acct, mbox, since).Query(func(rows pgx.Rows) error {
+	b.Queue(sqlJournal, v.account, v.mailbox, v.modseq).Query(func(rows pgx.Rows) error {
 		var m ModSeq
 		var kind, uids string
 		_, err := pgx.ForEachRow(rows, []any{&m, &kind, &uids}, func() error {
@@ -71,7 +71,7 @@ func (s *Store) readJournal(ctx context.Context, acct AccountID, mbox MailboxID,
 		})
 		return err
 	})
-	b.Queue(sqlChanged, acct, mbox, since).Query(func(rows pgx.Rows) error {
+	b.Queue(sqlChanged, v.account, v.mailbox, v.modseq).Query(func(rows pgx.Rows) error {
 		return eachState(rows, func(e entry) { j.states = append(j.states, e) })
 	})
 	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
@@ -126,7 +126,7 @@ func (s *Store) Advance(ctx context.Context, v *View, keepExpunged bool) (*View,
 }
 
 func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
-	j, err := s.readJournal(ctx, v.account, v.mailbox, v.modseq)
+	j, err := s.readJournal(ctx, v)
 	if err != nil {
 		return step{}, err
 	}

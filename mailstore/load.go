@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Load gives the newest view of a mailbox and its row. ErrNoMailbox.
+// Load gives the newest view of a mailbox and its row. The row is read first:
+// the view may already have more. ErrNoMailbox.
 func (s *Store) Load(ctx context.Context, acct AccountID, mbox MailboxID) (*View, Mailbox, error) {
 	m, err := oneMailbox(ctx, s.pool, `id = $1 AND account_id = $2`, mbox, acct)
 	if err != nil {

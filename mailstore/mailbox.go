@@ -97,24 +97,18 @@ func (s *Store) Mailbox(ctx context.Context, acct AccountID, name string) (Mailb
 // ClaimRecent gives \Recent to the caller's session (SELECT, not EXAMINE): the
 // messages with UIDs from the one returned on are recent to it and to no other.
 func (s *Store) ClaimRecent(ctx context.Context, acct AccountID, mbox MailboxID) (UID, error) {
-	var first UID
-	err := s.inTx(ctx, "claim \\Recent", func(tx pgx.Tx) error {
-		var next UID
-		err := tx.QueryRow(ctx, `SELECT first_recent, uidnext FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
-			mbox, acct).Scan(&first, &next)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return ErrNoMailbox
-		}
-		if err != nil || first == next { // nothing to claim: no lock, no write
-			return err
-		}
-		if err := tx.QueryRow(ctx, `SELECT first_recent FROM mailbox WHERE id = $1 FOR NO KEY UPDATE`, mbox).Scan(&first); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `UPDATE mailbox SET first_recent = uidnext WHERE id = $1`, mbox)
-		return err
-	})
-	return first, err
+	var first, next UID
+	err := s.pool.QueryRow(ctx, `SELECT first_recent, uidnext FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
+		mbox, acct).Scan(&first, &next)
+	if err == nil && first < next { // else nothing to claim: no lock, no write
+		err = s.pool.QueryRow(ctx, `WITH old AS (SELECT id, first_recent FROM mailbox WHERE id = $1 FOR NO KEY UPDATE),
+			new AS (UPDATE mailbox m SET first_recent = m.uidnext FROM old WHERE m.id = old.id)
+			SELECT first_recent FROM old`, mbox).Scan(&first)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNoMailbox
+	}
+	return first, dbError("claim \\Recent", err)
 }
 
 // parents gives the names above a name, outermost first.

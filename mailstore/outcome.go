@@ -60,6 +60,14 @@ func (s *Store) askUntil(ctx context.Context, it *item) (committed bool, err err
 // will be, so "not committed" stays true. The collector takes the empty body.
 func (s *Store) ask(ctx context.Context, it *item) (committed bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		var known bool // asked first: a full disk must not hide a commit
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM blob WHERE id = $1 AND sha256 <> '')`, it.blob).Scan(&known); err != nil {
+			return err
+		}
+		if known {
+			committed = true
+			return s.readPlaced(ctx, tx, it)
+		}
 		tag, err := tx.Exec(ctx, `INSERT INTO blob (id, raw_size, codec, n_chunks, sha256) VALUES ($1, 0, 1, 0, '') ON CONFLICT DO NOTHING`, it.blob)
 		if err != nil {
 			return err

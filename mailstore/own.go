@@ -48,6 +48,7 @@ func (s *Store) changedBy(it *item) {
 		}
 	}
 	s.changed(ids...)
+	s.textsAdded()
 }
 
 // tryOwn is one try; unknown says that err came from the commit itself.
@@ -99,24 +100,33 @@ func (s *Store) fillOwn(ctx context.Context, tx pgx.Tx, it *item) error {
 			return err
 		}
 	}
-	if it.inTx {
-		if err := it.d.InTx(ctx, tx, BlobRef{ID: it.blob, Size: it.d.Body.Size()}); err != nil {
+	if len(r.of) > 0 {
+		if err := s.insertOwn(ctx, tx, it, p, &r); err != nil {
 			return err
 		}
 	}
-	if it.inTx && it.remote != nil {
-		if _, err := tx.Exec(ctx, `INSERT INTO delivery (key, attempt, node, account_id, mailbox_id, uid, email_id) VALUES ($1, $2, $3, 0, 0, 0, 0)`,
-			it.remote, it.attempt, s.node); err != nil {
-			return err
-		}
-	}
-	if len(r.of) == 0 {
+	// Last, so that a mailbox that is not free holds none of the queue's locks.
+	if !it.inTx {
 		return nil
 	}
-	if err := s.placeKeywords(ctx, tx, it, &r); err != nil {
+	if err := it.d.InTx(ctx, tx, BlobRef{ID: it.blob, Size: it.d.Body.Size()}); err != nil {
 		return err
 	}
-	b, put := pgx.Batch{}, 0
+	if it.remote == nil {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO delivery (key, attempt, node, account_id, mailbox_id, uid, email_id) VALUES ($1, $2, $3, 0, 0, 0, 0)`,
+		it.remote, it.attempt, s.node)
+	return err
+}
+
+// insertOwn inserts the item's messages, waiting for their mailboxes.
+func (s *Store) insertOwn(ctx context.Context, tx pgx.Tx, it *item, p *place, r *rowSet) error {
+	if err := s.placeKeywords(ctx, tx, it, r); err != nil {
+		return err
+	}
+	var b pgx.Batch
+	put := 0
 	r.queue(&b, sqlAppendOwn, s.node, &put)
 	if accounts, hashes, threads := p.threads.rows(); len(accounts) > 0 {
 		b.Queue(sqlThreadRefs, accounts, hashes, threads)
@@ -125,7 +135,7 @@ func (s *Store) fillOwn(ctx context.Context, tx pgx.Tx, it *item) error {
 		return err
 	}
 	if put != len(r.of) {
-		clearPlaced(&r)
+		clearPlaced(r)
 		return errVanished
 	}
 	return nil

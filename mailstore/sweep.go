@@ -68,11 +68,11 @@ func (s *Store) Sweep(ctx context.Context) error {
 }
 
 // sqlForget removes message rows for good; %s gives (account_id, mailbox_id,
-// uid). What they referred to is queued for collection, and their texts are
+// uid). What they referred to is queued for collection as by ReleaseBlobs, and their texts are
 // marked dead where no other message of the account has the same body.
 const sqlForget = `WITH gone AS (%s),
  mes AS (DELETE FROM message m USING gone g WHERE m.account_id = g.account_id AND m.mailbox_id = g.mailbox_id AND m.uid = g.uid RETURNING m.account_id, m.mailbox_id, m.uid, m.blob_id),
- gc AS (INSERT INTO blob_gc (blob_id, after) SELECT DISTINCT blob_id, now() FROM mes ORDER BY blob_id ON CONFLICT DO NOTHING),
+ gc AS (INSERT INTO blob_gc (blob_id, after) SELECT DISTINCT blob_id, now() FROM mes ORDER BY blob_id ON CONFLICT (blob_id) DO UPDATE SET after = excluded.after),
  last AS (SELECT DISTINCT account_id, blob_id FROM mes WHERE NOT EXISTS (SELECT FROM message o WHERE o.blob_id = mes.blob_id AND o.account_id = mes.account_id
     AND NOT EXISTS (SELECT FROM mes x WHERE x.account_id = o.account_id AND x.mailbox_id = o.mailbox_id AND x.uid = o.uid))),
  dead AS (INSERT INTO text_dead (account_id, blob_id) SELECT account_id, blob_id FROM last ON CONFLICT DO NOTHING),
