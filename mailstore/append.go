@@ -226,6 +226,7 @@ func (s *Store) commitShared(ctx context.Context, group []*item) {
 	}
 	s.settle(group)
 	s.changed(r.touched()...)
+	s.textsAdded()
 }
 
 // settle marks the items that were left out by the statement.

@@ -20,6 +20,7 @@ type Options struct {
 	Poll      time.Duration // how often watched mailboxes are polled behind NOTIFY; 0: 20 s
 	Patience  time.Duration // how long a delivery whose commit broke waits for the database; 0: 25 s
 	Sweep     time.Duration // how often the sweeper looks; 0: 10 min, negative: never by itself
+	Index     time.Duration // how long a text waits at most for company in its pack; 0: 2 s, negative: not packed by itself
 }
 
 // Store is the mailstore on one database. It is safe for concurrent use.
@@ -39,6 +40,7 @@ type Store struct {
 	hub       *hub
 	notify    *notifier
 	receipts  *receipts
+	index     *indexer
 	sweepOnce sync.Mutex // one sweep at a time in this process
 }
 
@@ -53,6 +55,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	opt.Poll = orDefault(opt.Poll, 20*time.Second)
 	opt.Patience = orDefault(opt.Patience, 25*time.Second)
 	opt.Sweep = orDefault(opt.Sweep, 10*time.Minute)
+	opt.Index = orDefault(opt.Index, 2*time.Second)
 	s := &Store{pool: pool, log: opt.Log, opt: opt}
 	if err := pool.QueryRow(ctx, `SELECT nextval('node_id_seq')`).Scan(&s.node); err != nil {
 		return nil, dbError("open the mail store", err)
@@ -62,6 +65,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.views = newViewCache(opt.ViewBytes)
 	s.hub = newHub()
 	s.receipts = newReceipts()
+	s.index = newIndexer()
 	s.notify = newNotifier(s)
 	if err := s.notify.connect(ctx); err != nil { // a node that holds no lock counts as dead
 		s.cancel()
@@ -69,6 +73,9 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	}
 	s.run(s.notify.run)
 	s.run(s.receipts.runFlusher(s))
+	if opt.Index > 0 {
+		s.run(s.runIndexer)
+	}
 	if opt.Sweep > 0 {
 		s.run(s.runSweeper)
 		s.run(s.runMaildropExpiry)

@@ -52,6 +52,12 @@ func splitField(raw []byte) (name, value []byte) {
 	return name, raw[i+1:]
 }
 
+// IsFieldName reports whether a header field can have that name.
+func IsFieldName(name string) bool {
+	field, _ := splitField([]byte(name + ":"))
+	return string(field) == name && name != ""
+}
+
 // unfold makes one line of a field's value: line ends and NUL are dropped, the
 // white space that folded it stays (RFC 5322 §2.2.3), the white space around it
 // goes. It copies only where it has to.

@@ -8,6 +8,9 @@ import (
 // maxHeaderText bounds Parsed.HeaderText, in octets.
 const maxHeaderText = 64 << 10
 
+// HeaderTextCut stands for a HeaderText that would be beyond its bound.
+const HeaderTextCut = "\x01\x01\x01\x01\x03"
+
 // The fields of HeaderText, in their order.
 const (
 	TextFrom = iota
@@ -25,8 +28,8 @@ const (
 // HeaderText is five such texts, parted by 0x01: From, To, Cc, Bcc, Subject.
 // Each field of that name adds 0x02 and its folded value, so that an empty text
 // means that there is none. Folded text has no octet below 0x20: a folded needle
-// matches a field exactly when it is contained in the field's text. A HeaderText
-// that ends in 0x03 is not complete: the header has to be read.
+// matches a field exactly when it is contained in the field's text. Where that
+// would be too long it is HeaderTextCut, and the header has to be read.
 func HeaderTextField(name string) (place int, ok bool) {
 	for i, n := range [textFields]string{"from", "to", "cc", "bcc", "subject"} {
 		if strings.EqualFold(name, n) {
@@ -55,7 +58,7 @@ func headerText(header []byte) string {
 		return !cut
 	})
 	if cut {
-		return "\x01\x01\x01\x01\x03"
+		return HeaderTextCut
 	}
 	out := make([]byte, 0, size+textFields)
 	for i, t := range texts {

@@ -63,9 +63,13 @@ func AppendHeaderText(dst, header []byte) []byte {
 	return dst
 }
 
+// FieldMark is what begins a field in the header's text of SearchText: no other
+// 0x01 stands in it.
+func FieldMark(name string) []byte { return []byte("\x01" + Fold(name) + ": ") }
+
 // HeaderHasField is SearchHeaderField on the header's text of SearchText.
 func HeaderHasField(text []byte, name, foldedNeedle string) bool {
-	mark := []byte("\x01" + Fold(name) + ": ")
+	mark := FieldMark(name)
 	needle := []byte(foldedNeedle)
 	for {
 		i := bytes.Index(text, mark)

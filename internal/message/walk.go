@@ -8,7 +8,7 @@ import (
 // What is kept of a header while it is read. What lies beyond is skipped: it is
 // served, but says nothing in ENVELOPE, BODYSTRUCTURE or SEARCH.
 const (
-	maxHeader     = 1 << 20  // of the message itself, octets
+	MaxHeader     = 1 << 20  // of the message itself, octets
 	maxPartHeader = 64 << 10 // of a part or of a message inside it, octets
 	maxDelimiter  = 1000     // octets of a boundary; RFC 2046 §5.1.1 allows 70
 )
@@ -91,7 +91,7 @@ func (w *walk) inHeader() bool { return w.top().headerLen < 0 }
 func (w *walk) readHeader() bool {
 	limit := maxPartHeader
 	if len(w.open) == 1 {
-		limit = maxHeader
+		limit = MaxHeader
 	}
 	cut := false
 	for {

@@ -1,0 +1,277 @@
+package mailstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/klauspost/compress/zstd"
+
+	"posthouse/internal/message"
+)
+
+// A pack holds the folded texts of up to packTexts bodies of one account, each
+// ended by 0x00, which folded text has not, as one zstd frame; their headers'
+// texts stand in a frame of their own, so that SEARCH BODY does not read them.
+const (
+	packTexts  = 16
+	packOctets = 128 << 10 // of body texts; a larger text is alone
+)
+
+// maxPack bounds what a frame of a pack decompresses to: texts up to packOctets
+// and one more, or the headers of packTexts messages.
+const maxPack = packTexts*(message.MaxHeader+message.MaxHeader/2) + message.MaxText
+
+var (
+	packEncoder = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)))
+	packDecoder = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(maxPack)))
+)
+
+// packText is one text on its way into a pack.
+type packText struct {
+	blob         int64
+	header, body []byte
+}
+
+// pack is one row of text_pack.
+type pack struct {
+	firstNo  int64
+	blobs    []int64
+	z, heads []byte
+}
+
+// encodePack compresses texts.
+func encodePack(firstNo int64, texts []packText) pack {
+	p := pack{firstNo: firstNo}
+	var bodies, heads []byte
+	for i := range texts {
+		t := &texts[i]
+		p.blobs = append(p.blobs, t.blob)
+		bodies = append(append(bodies, t.body...), 0)
+		heads = append(append(heads, t.header...), 0)
+	}
+	p.z, p.heads = packEncoder.EncodeAll(bodies, nil), packEncoder.EncodeAll(heads, nil)
+	return p
+}
+
+// decodePack is the reverse.
+func decodePack(p *pack) ([]packText, error) {
+	bodies, err := packDecoder.DecodeAll(p.z, nil)
+	if err != nil {
+		return nil, fmt.Errorf("decode pack %d: %w", p.firstNo, err)
+	}
+	heads, err := packDecoder.DecodeAll(p.heads, nil)
+	if err != nil {
+		return nil, fmt.Errorf("decode pack %d: %w", p.firstNo, err)
+	}
+	b, h := bytes.SplitAfter(bodies, []byte{0}), bytes.SplitAfter(heads, []byte{0})
+	if len(b) != len(p.blobs)+1 || len(h) != len(p.blobs)+1 {
+		return nil, fmt.Errorf("pack %d has %d and %d texts for %d bodies", p.firstNo, len(b)-1, len(h)-1, len(p.blobs))
+	}
+	texts := make([]packText, len(p.blobs))
+	for i, blob := range p.blobs {
+		texts[i] = packText{blob, bytes.TrimSuffix(h[i], []byte{0}), bytes.TrimSuffix(b[i], []byte{0})}
+	}
+	return texts, nil
+}
+
+// find gives where in the texts from on the leaf matches next, or -1.
+func (l *textLeaf) find(texts []byte, from int) int {
+	needle := l.needle
+	if len(needle) == 0 {
+		needle = l.mark
+	}
+	for {
+		i := bytes.Index(texts[from:], needle)
+		if i < 0 {
+			return -1
+		}
+		i += from
+		if l.mark == nil || len(l.needle) == 0 {
+			return i
+		}
+		field := bytes.LastIndexByte(texts[:i], l.mark[0])
+		if field >= 0 && bytes.HasPrefix(texts[field:], l.mark) {
+			if from = field + len(l.mark); i >= from {
+				return i
+			}
+			continue // found in the field's name
+		}
+		next := bytes.IndexByte(texts[i:], l.mark[0]) // not in this field
+		if next < 0 {
+			return -1
+		}
+		from = i + next
+	}
+}
+
+// hit is what a pack says about a body.
+type hit struct {
+	place int32 // in matcher.masks
+	mask  uint64
+}
+
+// searchTexts looks for the leaves of the mask in the texts of a pack.
+func (m *matcher) searchTexts(texts []byte, blobs []int64, mask uint64, hits []hit) []hit {
+	var ends [2 * packTexts]int
+	n := 0
+	for at := 0; at < len(texts) && n < len(ends) && n < len(blobs); n++ {
+		end := bytes.IndexByte(texts[at:], 0)
+		if end < 0 {
+			break
+		}
+		at += end + 1
+		ends[n] = at
+	}
+	for i := range m.leaves {
+		if mask&(1<<i) == 0 {
+			continue
+		}
+		for k, from := 0, 0; k < n; {
+			at := m.leaves[i].find(texts, from)
+			if at < 0 {
+				break
+			}
+			for k < n && ends[k] <= at {
+				k++
+			}
+			if k == n {
+				break
+			}
+			if place, ok := m.index[blobs[k]]; ok {
+				hits = append(hits, hit{place, 1 << i})
+			}
+			from = ends[k]
+			k++
+		}
+	}
+	return hits
+}
+
+// decompressions bounds how many packs are decompressed at a time in this
+// process, whatever the number of searches.
+var decompressions = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
+
+// searchPacks looks into all packs that hold wanted bodies. Two goroutines
+// decompress and look while the next packs come.
+func (q *search) searchPacks(m *matcher) error {
+	wanted, total, err := q.wantedPacks(m)
+	if err != nil || len(wanted) == 0 {
+		return err
+	}
+	head, body := inHeaders(m.leaves), inBodies(m.leaves)
+	columns := map[bool]string{true: `, z`, false: `, NULL::bytea`}[body != 0] + map[bool]string{true: `, heads`, false: `, NULL::bytea`}[head != 0]
+	args := []any{q.acct}
+	sql := `SELECT first_no` + columns + ` FROM text_pack WHERE account_id = $1`
+	if len(wanted) < total {
+		list := make([]int64, 0, len(wanted))
+		for no := range wanted {
+			list = append(list, no)
+		}
+		sql, args = sql+` AND first_no = ANY($2)`, append(args, list)
+	}
+	rows, err := q.tx.Query(q.ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	work := make(chan pack, 4)
+	results := make(chan searched, 2)
+	for range cap(results) {
+		go func() { results <- m.look(work, head, body) }()
+	}
+	var p pack
+	_, err = pgx.ForEachRow(rows, []any{&p.firstNo, &p.z, &p.heads}, func() error {
+		if p.blobs = wanted[p.firstNo]; p.blobs != nil {
+			work <- p
+		}
+		p = pack{}
+		return nil
+	})
+	close(work)
+	for range cap(results) {
+		r := <-results
+		for _, h := range r.hits {
+			m.masks[h.place] |= h.mask
+		}
+		err = errors.Join(err, r.err)
+	}
+	return err
+}
+
+// searched is what one goroutine found.
+type searched struct {
+	hits []hit
+	err  error
+}
+
+// look searches packs until there are no more; after an error it only takes them.
+func (m *matcher) look(work <-chan pack, head, body uint64) (r searched) {
+	var buf []byte
+	for p := range work {
+		if r.err != nil {
+			continue
+		}
+		decompressions <- struct{}{}
+		if p.z != nil {
+			if buf, r.err = packDecoder.DecodeAll(p.z, buf[:0]); r.err == nil {
+				r.hits = m.searchTexts(buf, p.blobs, body, r.hits)
+			}
+		}
+		if p.heads != nil && r.err == nil {
+			if buf, r.err = packDecoder.DecodeAll(p.heads, buf[:0]); r.err == nil {
+				r.hits = m.searchTexts(buf, p.blobs, head, r.hits)
+			}
+		}
+		<-decompressions
+		if r.err != nil {
+			r.err = fmt.Errorf("decode pack %d: %w", p.firstNo, r.err)
+		}
+	}
+	return r
+}
+
+// wantedPacks finds the packs that hold bodies of m, which it marks as seen:
+// the number of each pack and its bodies.
+func (q *search) wantedPacks(m *matcher) (wanted map[int64][]int64, total int, err error) {
+	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids FROM text_pack WHERE account_id = $1`, q.acct)
+	if err != nil {
+		return nil, 0, err
+	}
+	wanted = map[int64][]int64{}
+	var no int64
+	var blobs []int64
+	_, err = pgx.ForEachRow(rows, []any{&no, &blobs}, func() error {
+		total++
+		for _, b := range blobs {
+			if k, ok := m.index[b]; ok {
+				m.seen[k] = true
+				wanted[no] = blobs
+			}
+		}
+		blobs = nil
+		return nil
+	})
+	return wanted, total, err
+}
+
+// readFrame reads one frame of a body inside a transaction.
+func readFrame(ctx context.Context, tx pgx.Tx, blob, n int64, into []byte) ([]byte, error) {
+	var z []byte
+	err := tx.QueryRow(ctx, `SELECT data FROM blob_chunk WHERE blob_id = $1 AND seq = $2`, blob, n).Scan(&z)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, io.EOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	out, err := decoder.DecodeAll(z, into[:0])
+	if err != nil {
+		return nil, fmt.Errorf("decode frame %d of body %d: %w", n, blob, err)
+	}
+	return out, nil
+}
