@@ -44,20 +44,25 @@ $(BUNDLE): scripts/bundle/main.go
 	@echo "fetching PostgreSQL for $(PLATFORM) (npm, 24 MB, once)"
 	@$(GO) run ./scripts/bundle -platform $(PLATFORM)
 
-test: ## every test, after lint; as root it installs the mail clients that it lacks
+test: ## every test and lint; as root it installs the mail clients that it lacks
 	@scripts/need test
-	@$(MAKE) lint
 	@if [ -n "$(TEST_TAGS)" ]; then $(MAKE) bundle; fi
+	@failed=; \
+	for target in lint unittest bundletest; do $(MAKE) $$target || failed="$$failed $$target"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
+
+.PHONY: unittest bundletest
+unittest:
 	$(GO) test -timeout 8m $(TEST_TAGS) ./...
-	@$(MAKE) testbundle
 
 # The PostgreSQL that make build brings has to pass too, where it is at hand.
-.PHONY: testbundle
-testbundle:
-	@if [ -n "$(TEST_TAGS)" ]; then :; \
-	elif [ $(PG) = bundle ]; then $(MAKE) bundle && echo '$(GO) test -tags bundlepg ./mailstore/localpg' && \
-		$(GO) test -timeout 8m -tags bundlepg ./mailstore/localpg; \
-	else echo 'no npm and no bundle: its tests are left out'; fi
+bundletest:
+ifeq ($(PG),bundle)
+	@$(MAKE) bundle
+	$(GO) test -timeout 8m -tags bundlepg ./mailstore/localpg
+else
+	@echo 'no npm and no bundle: the tests of the bundle are left out'
+endif
 
 race: ## every test under the race detector
 	@scripts/need test

@@ -81,6 +81,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	if err := c.prepare(ctx, o.install); err != nil {
+		c.removeSocketFolder()
 		c.lock.release()
 		return nil, err
 	}
