@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -98,6 +99,9 @@ func TestByteForByte(t *testing.T) {
 	}
 }
 
+// tuid is a header field that mbsync adds to know its own messages again.
+var tuid = regexp.MustCompile("(?m)^X-TUID: .*\n")
+
 // pull fetches an INBOX with mbsync and gives the messages by mark.
 func pull(t *testing.T, n *node.Node, dir, user string) map[string][]byte {
 	t.Helper()
@@ -115,7 +119,7 @@ func pull(t *testing.T, n *node.Node, dir, user string) map[string][]byte {
 		}
 		_, rest, _ := bytes.Cut(text, []byte("X-Mark: "))
 		mark, _, _ := bytes.Cut(rest, []byte("\n"))
-		box[string(mark)] = text
+		box[string(mark)] = tuid.ReplaceAll(text, nil)
 	}
 	return box
 }

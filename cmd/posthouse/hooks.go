@@ -11,7 +11,9 @@ import (
 	"posthouse/internal/admission"
 	"posthouse/internal/config"
 	"posthouse/internal/directory"
+	"posthouse/internal/mail"
 	"posthouse/mailstore"
+	"posthouse/mda"
 	"posthouse/smtp/smtpd"
 	"posthouse/web"
 )
@@ -31,6 +33,22 @@ func quotaOK(store *mailstore.Store) func(context.Context, int64, int64) error {
 	return func(ctx context.Context, account, octets int64) error {
 		return store.QuotaOK(ctx, mailstore.AccountID(account), octets)
 	}
+}
+
+// captureTo names the account that keeps what would leave; nil when mail may.
+func captureTo(ctx context.Context, dir *directory.Directory, inbox *login) (*mda.CaptureTo, error) {
+	if inbox == nil {
+		return nil, nil
+	}
+	addr, err := mail.ParseAddress(inbox.Address)
+	if err != nil {
+		return nil, err
+	}
+	a, err := dir.Account(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("find the captured inbox: %w", err)
+	}
+	return &mda.CaptureTo{Account: a.ID}, nil
 }
 
 // domainNames lists the domains for the certificate.

@@ -17,7 +17,10 @@ import (
 	"posthouse/internal/config"
 	"posthouse/internal/directory"
 	"posthouse/mailstore"
+	"posthouse/mda"
 	"posthouse/pop3"
+	"posthouse/smtp/queue"
+	"posthouse/smtp/smtpd"
 	"posthouse/tls/certs"
 	"posthouse/web"
 )
@@ -93,6 +96,20 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	})
 
 	// The protocols, and local delivery behind the one that receives.
+	capture, err := captureTo(ctx, dir, inbox)
+	if err != nil {
+		return cancelled(ctx, err)
+	}
+	deliverer := mda.New(mda.Config{Directory: dir, Store: store, Queue: queue.New(ground.pool), Capture: capture})
+	smtp, err := smtpd.New(smtpd.Config{
+		Hostname: cfg.Hostname, Directory: dir, Deliverer: deliverer, QuotaOK: quotaOK(store),
+		TLS: authority.Config("smtp"), Admission: gate, Log: log, SpoolDir: cfg.SpoolDir(),
+		AllowPlainAuth: cfg.PlainAuth(), Capture: cfg.Capture, TrustedProxies: cfg.TrustedProxies,
+		Limits: smtpd.Limits{Message: cfg.Limits.MessageBytes, Recipients: cfg.Limits.Recipients, Memory: cfg.Limits.SpoolMemoryBytes},
+	})
+	if err != nil {
+		return err
+	}
 	imap := imapd.New(imapd.Config{
 		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("imap"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
@@ -111,6 +128,14 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	h := newHouse(log)
 	for _, p := range ports {
 		switch p.name {
+		case config.SMTP:
+			h.serve(p, func() error { return smtp.Serve(p, smtpMode(&cfg)) })
+		case config.Submission:
+			h.serve(p, func() error { return smtp.Serve(p, smtpd.Submission) })
+		case config.Submissions:
+			h.serve(p, func() error { return smtp.Serve(p, smtpd.SubmissionTLS) })
+		case config.LMTP:
+			h.serve(p, func() error { return smtp.Serve(p, smtpd.LMTP) })
 		case config.IMAP, config.IMAPS:
 			h.serve(p, func() error { return imap.Serve(p, p.name == config.IMAPS) })
 		case config.POP3, config.POP3S:
@@ -127,7 +152,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	err = h.wait(ctx)
 	unheed() // a second signal ends the process at once
 	ground.closing.Store(true)
-	h.drain(cfg.Limits.Drain(), imap.Shutdown, pop.Shutdown, pages.Shutdown)
+	h.drain(cfg.Limits.Drain(), smtp.Shutdown, imap.Shutdown, pop.Shutdown, pages.Shutdown)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"posthouse/internal/config"
 	"posthouse/migrations"
+	"posthouse/smtp/queue"
 )
 
 type statusCmd struct{ listFlags }
@@ -23,6 +24,7 @@ type statusView struct {
 	Domains  int          `json:"domains"`
 	Accounts int          `json:"accounts"`
 	Aliases  int          `json:"aliases"`
+	Queued   int64        `json:"queued"` // messages that wait to leave
 }
 
 type nodeView struct {
@@ -90,6 +92,9 @@ func (s *site) countInto(ctx context.Context, v *statusView) error {
 	if err != nil {
 		return err
 	}
+	if v.Queued, _, err = queue.New(s.pool).Depth(ctx); err != nil {
+		return err
+	}
 	v.Domains, v.Accounts, v.Aliases = len(domains), len(accounts), len(aliases)
 	return nil
 }
@@ -122,7 +127,7 @@ func (v statusView) print(con *console) error {
 		{"version", v.Version},
 		{"data", v.Data},
 		{"database", fmt.Sprintf("%s, PostgreSQL %s, schema %d", kind, v.Database.Postgres, v.Database.Schema)},
-		{"holds", fmt.Sprintf("%d domains, %d accounts, %d aliases", v.Domains, v.Accounts, v.Aliases)},
+		{"holds", fmt.Sprintf("%d domains, %d accounts, %d aliases, %d messages that wait to leave", v.Domains, v.Accounts, v.Aliases, v.Queued)},
 	}
 	if len(v.Nodes) == 0 {
 		pairs = append(pairs, [2]string{"server", "not running here"})

@@ -6,6 +6,7 @@
 package config
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,6 +38,10 @@ type Config struct {
 	// SecretKey is the file of the key that the nodes of a site share;
 	// Data/secret_key unless set.
 	SecretKey string `toml:"secret_key"`
+
+	// TrustedProxies are networks whose SMTP connections begin with the PROXY
+	// protocol, which says who the client is.
+	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
 	Listen Listeners `toml:"listen"`
 	Log    Log       `toml:"log"`

@@ -13,6 +13,7 @@ func TestSiteFile(t *testing.T) {
 	err := c.parse("posthouse.toml", []byte(`
 hostname = "Mail.Exämple.test"
 data = "/srv/mail"
+trusted_proxies = ["10.0.0.0/8", "::1/128"]
 
 [listen]
 smtp = "0.0.0.0:2525"
@@ -30,6 +31,9 @@ message_bytes = 1000000
 	}
 	if c.Hostname != "mail.xn--exmple-cua.test" {
 		t.Errorf("hostname %q", c.Hostname)
+	}
+	if len(c.TrustedProxies) != 2 || c.TrustedProxies[0].String() != "10.0.0.0/8" {
+		t.Errorf("proxies %v", c.TrustedProxies)
 	}
 	if c.Listen[SMTP] != "0.0.0.0:2525" || c.Listen[IMAPS] != ":993" || c.Listen[LMTP] != "/run/posthouse/lmtp" {
 		t.Errorf("listeners %v", c.Listen)
@@ -50,6 +54,7 @@ func TestFaults(t *testing.T) {
 		{name: "unknown key", toml: "hostname = \"a.test\"\n[limits]\nmessage_byte = 1", want: `p.toml:3: unknown key "limits.message_byte"`},
 		{name: "syntax", toml: "hostname = ", want: "p.toml:1:"},
 		{name: "type", toml: "hostname = 7", want: "p.toml:1:"},
+		{name: "proxy", toml: "hostname = \"a.test\"\ntrusted_proxies = [\"10.0.0\"]", want: "p.toml:2:"},
 		{name: "host name", toml: `hostname = "a b"`, want: `hostname "a b" is not a domain name`},
 		{name: "listener", toml: "hostname = \"a.test\"\n[listen]\nsmpt = \":25\"", want: "[listen] smpt: no such listener"},
 		{name: "address", toml: "hostname = \"a.test\"\n[listen]\nsmtp = \"25:\"", want: "listener smtp"},
