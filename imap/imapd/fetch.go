@@ -2,7 +2,7 @@ package imapd
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"posthouse/imap/wire"
 	"posthouse/mailstore"
@@ -246,7 +246,7 @@ func (f *fetch) unreadable(err error) {
 }
 
 // errTorn ends the session: a literal was announced and cannot be completed.
-var errTorn = errors.New("the body ended in the middle of a literal")
+var errTorn = fmt.Errorf("%w: the body ended in the middle of a literal", errClosed)
 
 // firstUIDs is the first n UIDs of a set.
 func firstUIDs(set mailstore.UIDSet, n int) mailstore.UIDSet {

@@ -109,6 +109,8 @@ func (s *session) run(ctx context.Context, implicitTLS bool) {
 func (s *session) part(err error) {
 	answer, ok := errors.AsType[*imap.Error](err)
 	switch {
+	case errors.Is(err, errTorn):
+		s.log.Error("session cut", "event", "imap.error", "error", err)
 	case err == nil || s.enc.Err() != nil:
 	case ok:
 		s.sayBye(answer.Code, answer.Text)
@@ -207,6 +209,9 @@ func (s *session) command(ctx context.Context) error {
 	if err == nil {
 		err = spec.run(s, ctx, c)
 	}
+	if errors.Is(err, errClosed) {
+		return err // not another octet
+	}
 	if lost := s.lex.Skip(); lost != nil {
 		return lost
 	}
@@ -293,7 +298,7 @@ func (s *session) answer(c *command, err error) error {
 		s.tagged(c, imap.StatusResponseTypeOK, c.code, text)
 		return s.enc.Flush()
 	}
-	if errors.Is(err, errClosed) || s.lex.Err() != nil || s.enc.Err() != nil {
+	if s.lex.Err() != nil || s.enc.Err() != nil {
 		return err
 	}
 	answer, ours := refusal(err)

@@ -1,0 +1,101 @@
+package imapd
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bigMessage takes three frames of the store.
+var bigMessage = "Subject: big\n\n" + strings.Repeat(strings.Repeat("x", 76)+"\n", 8000)
+
+// TestSlowReaders: clients that ask for a lot and read nothing hold no
+// connection of the database.
+func TestSlowReaders(t *testing.T) {
+	s := newSite(t)
+	for range 30 {
+		s.deliver("INBOX", bigMessage)
+	}
+	for range 5 {
+		p := s.open("INBOX")
+		p.run("C: a FETCH 1:* BODY.PEEK[]")
+		if line, err := p.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "* 1 FETCH") {
+			t.Fatal(line, err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		// The notifier keeps one for LISTEN.
+		if n := s.pool.Stat().AcquiredConns(); n <= 1 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d connections are held", n)
+		}
+		s.open("INBOX").run("C: a FETCH 1 BODY.PEEK[]<0.10>\nS: * 1 FETCH (BODY[]<0> {10}\\r\\nSubject: b)\nS: a OK …")
+	}
+}
+
+// TestBodyLost: octets that cannot be read are NIL and a NO; when a literal was
+// announced already nothing can mend it, and the connection closes.
+func TestBodyLost(t *testing.T) {
+	s := newSite(t)
+	s.deliver("INBOX", simpleMessage)
+	s.deliver("INBOX", bigMessage)
+	s.deliver("INBOX", simpleMessage)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := s.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`CREATE TABLE aside AS SELECT * FROM blob_chunk WHERE seq = 1 OR blob_id = (SELECT min(id) FROM blob)`)
+	exec(`DELETE FROM blob_chunk WHERE seq = 1 OR blob_id = (SELECT min(id) FROM blob)`)
+	defer exec(`INSERT INTO blob_chunk SELECT * FROM aside`)
+	p := s.open("INBOX")
+	p.run(`
+		C: a FETCH 1,3 (UID BODY.PEEK[TEXT])
+		S: * 1 FETCH (UID 1 BODY[TEXT] NIL)
+		S: * 3 FETCH (UID 3 BODY[TEXT] {7}\r\nNoon?\r\n)
+		S: a NO …
+		C: b NOOP
+		S: b OK …
+		C: c FETCH 2 BODY.PEEK[]
+	`)
+	p.deadline()
+	rest, err := io.ReadAll(p.r)
+	if err != nil || !strings.HasPrefix(string(rest), "* 2 FETCH (BODY[] {") || !strings.HasSuffix(string(rest), "xxx") && !strings.HasSuffix(string(rest), "\n") ||
+		strings.Contains(string(rest), "c ") {
+		t.Errorf("%v, %.40q … %q", err, rest, rest[max(0, len(rest)-40):])
+	}
+}
+
+// TestDatabaseGone: commands fail one by one, the session stays.
+func TestDatabaseGone(t *testing.T) {
+	s := newSite(t)
+	s.deliver("INBOX", simpleMessage)
+	other := s.node()
+	p := other.open("INBOX")
+	other.pool.Close()
+	p.run(`
+		C: a FETCH 1 FLAGS
+		S: * 1 FETCH (FLAGS (\Recent))
+		S: a OK …
+		C: b NOOP
+		S: b OK …
+		C: c FETCH 1 ENVELOPE
+		S: c NO [UNAVAILABLE] …
+		C: d STORE 1 +FLAGS (\Seen)
+		S: d NO [UNAVAILABLE] …
+		C: e COPY 1 Trash
+		S: e NO [UNAVAILABLE] …
+		C: f EXPUNGE
+		S: f NO [UNAVAILABLE] …
+		C: g FETCH 1 BODY[]
+		S: g NO [UNAVAILABLE] …
+		C: h SELECT Trash
+		S: h NO [UNAVAILABLE] …
+		C: i LOGOUT
+		S: * BYE …
+		S: i OK …
+	`)
+}
