@@ -35,7 +35,7 @@ func TestSweep(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
 	bob := storetest.Account(t, s, "bob@example.test")
-	box := inboxOf(t, s, alice)
+	box := inboxID(t, s, alice)
 	for i := range 6 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -94,7 +94,7 @@ func TestSweep(t *testing.T) {
 func TestJournalIsPruned(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxOf(t, s, alice)
+	box := inboxID(t, s, alice)
 	for i := range 3 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -130,7 +130,7 @@ func TestCollectionAndReferences(t *testing.T) {
 		if err := pool.QueryRow(ctx, `SELECT max(id) FROM blob`).Scan(&blob); err != nil {
 			t.Fatal(err)
 		}
-		box := inboxOf(t, s, alice)
+		box := inboxID(t, s, alice)
 		if _, err := s.Remove(ctx, alice, box, mailstore.UIDs(mailstore.UID(i+1))); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestCollectionRacesCopy(t *testing.T) {
 	s := storetest.OpenOn(t, pool, mailstore.Options{Sweep: -1, Grace: time.Nanosecond})
 	ctx := context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxOf(t, s, alice)
+	box := inboxID(t, s, alice)
 	stop := make(chan struct{})
 	var sweeper, wg sync.WaitGroup
 	sweeper.Go(func() {
