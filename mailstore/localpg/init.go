@@ -60,7 +60,7 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	if err := os.Rename(aside, c.data); err != nil {
 		return fmt.Errorf("make a cluster: %w", err)
 	}
-	return syncFolder(c.home)
+	return syncFolder(filepath.Dir(c.data))
 }
 
 func (c *Cluster) initdb(ctx context.Context, dir string) error {

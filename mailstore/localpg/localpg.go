@@ -115,12 +115,17 @@ func (c *Cluster) settle(home string) error {
 		return fmt.Errorf("data folder: %w", err)
 	}
 	c.data = filepath.Join(c.home, "postgres")
+	if elsewhere, err := filepath.EvalSymlinks(c.data); err == nil {
+		c.data = elsewhere // an operator may have linked it to another disk
+	}
 	// Files that exist keep their owner: the account may have been made since.
 	if c.account, err = ownerOf(c.data, account); err != nil {
 		return err
 	}
-	if err := reachable(c.home, c.account); err != nil {
-		return err
+	for _, dir := range []string{c.home, filepath.Dir(c.data)} {
+		if err := reachable(dir, c.account); err != nil {
+			return err
+		}
 	}
 	c.socket, err = socketFolder(c.home, c.account)
 	return err

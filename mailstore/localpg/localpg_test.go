@@ -155,6 +155,38 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// The cluster may be linked to another disk, and is found at work there.
+func TestLinkedElsewhere(t *testing.T) {
+	dir := open(t)
+	home, disk := filepath.Join(dir, "data"), filepath.Join(dir, "disk", "cluster")
+	for _, d := range []string{home, disk} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	account, _, err := Unprivileged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{home, disk} {
+		if err := account.own(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(disk, filepath.Join(home, "postgres")); err != nil {
+		t.Fatal(err)
+	}
+	c := run(t, home)
+	remember(t, c)
+	if !exists(disk, "PG_VERSION") || len(processesIn(c.data, c.account)) == 0 {
+		t.Error("the cluster is not on the other disk")
+	}
+	stop(t, c)
+	if n := recall(t, run(t, home)); n != "1" {
+		t.Errorf("%s rows, want 1", n)
+	}
+}
+
 func TestUnquotablePath(t *testing.T) {
 	home := filepath.Join(open(t), `cost $HOME`)
 	c, err := Start(testContext(t), Options{Data: home})
