@@ -1,0 +1,119 @@
+// Package mda delivers: it finds out where each recipient of a message leads
+// (directory), stores the local copies (mailstore) and queues what leaves
+// (smtp/queue), all in one transaction. If one recipient cannot be served,
+// nobody is, and the client hears why.
+//
+// A copy goes to INBOX, that for user+detail@ too: a detail is for filters to
+// act on, and a sender has no business choosing folders. An account that a
+// message reaches on several ways (directly, by an alias, by a subaddress) gets
+// one copy.
+//
+// Each copy carries its own prefix, served before the shared body: Return-Path
+// (RFC 5321 §4.4), Delivered-To with the account's address, X-Original-To where
+// the recipient was another one, and Received. A forward carries Delivered-To
+// with the address that was forwarded: a message that comes by that address
+// again is in a loop.
+package mda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"posthouse/internal/directory"
+	"posthouse/internal/mail"
+	"posthouse/internal/message"
+	"posthouse/internal/spool"
+	"posthouse/mailstore"
+	"posthouse/smtp/queue"
+)
+
+// Config of an MDA; all but Capture is needed.
+type Config struct {
+	Directory *directory.Directory
+	Store     *mailstore.Store
+	Queue     *queue.Queue
+	Capture   *CaptureTo // nil: mail for other domains is queued
+}
+
+// CaptureTo keeps here what would leave: local mode. Every remote recipient,
+// those of forwards too, is a copy in that account's INBOX.
+type CaptureTo struct{ Account int64 }
+
+// MDA delivers messages. It is safe for concurrent use.
+type MDA struct{ cfg Config }
+
+// New makes an MDA.
+func New(cfg Config) *MDA { return &MDA{cfg: cfg} }
+
+// Deliver takes a message over for all its recipients; when it returns nil it is
+// committed. settle must be called once: see mailstore's Answered and Abandon.
+//
+// Errors carry their class. Where one of several recipients is at fault for
+// good, the error is temporary all the same: the client asks again, and hears
+// at RCPT which one it was.
+func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (settle func(heard bool), err error) {
+	parsed, err := message.Parse(body, body.Size())
+	if err != nil {
+		return nil, mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot read the message, try again later", err)
+	}
+	p := &plan{mda: m, in: in, body: body, parsed: parsed}
+	for _, rcpt := range in.Recipients {
+		if err := p.add(ctx, rcpt); err != nil {
+			return nil, p.blame(err)
+		}
+	}
+	d := &mailstore.Delivery{Body: body, Parsed: parsed, Targets: p.targets, Dedup: true, Sum: in.Sum, ReversePath: in.From.String()}
+	if len(p.items) > 0 {
+		d.InTx, d.RemoteKey = p.enqueue, p.remoteKey()
+	}
+	if _, err := m.cfg.Store.Deliver(ctx, d); err != nil {
+		return nil, p.blame(err)
+	}
+	return func(heard bool) {
+		if heard {
+			m.cfg.Store.Answered(d.Receipt)
+		} else {
+			m.cfg.Store.Abandon(d.Receipt)
+		}
+	}, nil
+}
+
+// blame softens a permanent error that may be one recipient's fault.
+func (p *plan) blame(err error) error {
+	if mail.ClassOf(err) != mail.Permanent || len(p.in.Recipients) == 1 {
+		return err
+	}
+	code, enhanced := 451, mail.Enhanced{4, 3, 0}
+	if errors.Is(err, mailstore.ErrOverQuota) {
+		code, enhanced = 452, mail.Enhanced{4, 2, 2}
+	}
+	return mail.Defer(code, enhanced, "One of the recipients cannot be served now, try again later", err)
+}
+
+// enqueue runs in the delivery's transaction, perhaps more than once.
+func (p *plan) enqueue(ctx context.Context, tx pgx.Tx, blob mailstore.BlobRef) error {
+	for _, it := range p.items {
+		it.BlobID, it.Size = blob.ID, blob.Size+int64(len(it.Prefix))
+		if err := p.mda.cfg.Queue.Enqueue(ctx, tx, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remoteKey names all remote recipients, whatever their order.
+func (p *plan) remoteKey() string {
+	var all []string
+	for _, it := range p.items {
+		for _, r := range it.Recipients {
+			all = append(all, fmt.Sprintf("%s %s", r.Address, r.Original))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}

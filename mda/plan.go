@@ -1,0 +1,185 @@
+package mda
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"posthouse/internal/directory"
+	"posthouse/internal/mail"
+	"posthouse/internal/message"
+	"posthouse/internal/spool"
+	"posthouse/mailstore"
+	"posthouse/smtp/queue"
+)
+
+// plan is where one message goes.
+type plan struct {
+	mda     *MDA
+	in      *mail.Incoming
+	body    *spool.Spool
+	parsed  *message.Parsed
+	targets []mailstore.Target
+	items   []queue.Item // without their blob
+	passed  []string     // Delivered-To addresses of the message, folded; nil: not read yet
+}
+
+// add resolves a recipient. The listener did so before; what has changed since
+// is refused here.
+func (p *plan) add(ctx context.Context, rcpt mail.Address) error {
+	res, err := p.mda.cfg.Directory.Resolve(ctx, rcpt)
+	if err != nil {
+		if _, ok := errors.AsType[*mail.Error](err); ok {
+			return err
+		}
+		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot look up the recipient, try again later", err)
+	}
+	switch res.Status {
+	case directory.NotLocal:
+		if p.in.Account == 0 && p.mda.cfg.Capture == nil {
+			return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Relaying denied")
+		}
+		p.remote(rcpt, mail.Address{})
+		return nil
+	case directory.NoSuchUser:
+		return mail.Refuse(550, mail.Enhanced{5, 1, 1}, "No such user here")
+	case directory.Disabled:
+		return mail.Refuse(550, mail.Enhanced{5, 2, 1}, "Account disabled")
+	}
+	for _, t := range res.Accounts {
+		p.local(t, rcpt)
+	}
+	if len(res.Remote) == 0 {
+		return nil
+	}
+	if err := p.checkLoop(rcpt); err != nil {
+		return err
+	}
+	for _, to := range res.Remote {
+		p.remote(to, rcpt)
+	}
+	return nil
+}
+
+// local adds a copy for an account, unless it has one. Captured copies, which
+// lie in an account, too, don't count.
+func (p *plan) local(to directory.Target, rcpt mail.Address) {
+	for _, t := range p.targets {
+		if t.Account == mailstore.AccountID(to.Account) && t.Recipient == to.Address.String() {
+			return
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", p.in.From, to.Address)
+	if !sameAddress(rcpt, to.Address) {
+		fmt.Fprintf(&b, "X-Original-To: %s\r\n", rcpt)
+	}
+	b.Write(p.in.Received)
+	p.targets = append(p.targets, mailstore.Target{Account: mailstore.AccountID(to.Account), Mailbox: "INBOX",
+		Recipient: to.Address.String(), Prefix: b.Bytes(), InternalDate: p.in.Arrived})
+}
+
+// remote adds a recipient elsewhere; via is the address here that forwards to
+// it, zero if the client named it.
+func (p *plan) remote(to, via mail.Address) {
+	if p.mda.cfg.Capture != nil {
+		p.capture(to, via)
+		return
+	}
+	r := queue.Recipient{Address: to, Original: via}
+	for i := range p.items {
+		same := p.items[i].Recipients[0].Original == via
+		if same && !slices.Contains(p.items[i].Recipients, r) {
+			p.items[i].Recipients = append(p.items[i].Recipients, r)
+		}
+		if same {
+			return
+		}
+	}
+	it := queue.Item{Ref: p.in.ID, From: p.in.From, Recipients: []queue.Recipient{r}, Body: p.in.Body, SMTPUTF8: p.in.SMTPUTF8}
+	if via.IsZero() {
+		it.Account, it.Prefix = p.in.Account, p.in.Received
+	} else {
+		it.Prefix = append(fmt.Appendf(nil, "Delivered-To: %s\r\n", via), p.in.Received...)
+	}
+	p.items = append(p.items, it)
+}
+
+// capture adds a copy of what would leave for one recipient.
+func (p *plan) capture(to, via mail.Address) {
+	const elsewhere = "captured:" // a recipient for Dedup that no address equals
+	account := mailstore.AccountID(p.mda.cfg.Capture.Account)
+	for _, t := range p.targets {
+		if t.Account == account && t.Recipient == elsewhere+to.String() {
+			return
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", p.in.From, to)
+	if via.IsZero() {
+		via = to
+	}
+	fmt.Fprintf(&b, "X-Original-To: %s\r\n", via)
+	b.Write(p.in.Received)
+	p.targets = append(p.targets, mailstore.Target{Account: account, Mailbox: "INBOX",
+		Recipient: elsewhere + to.String(), Prefix: b.Bytes(), InternalDate: p.in.Arrived})
+}
+
+// checkLoop refuses to forward what was forwarded from here before (TRUST row
+// 18). Only forwards are checked: a message that somebody gets a second time is
+// no loop.
+func (p *plan) checkLoop(via mail.Address) error {
+	if p.passed == nil {
+		header, err := p.header()
+		if err != nil {
+			return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot read the message, try again later", err)
+		}
+		p.passed = deliveredTo(header)
+	}
+	if slices.Contains(p.passed, strings.ToLower(via.String())) {
+		return mail.Refuse(554, mail.Enhanced{5, 4, 6}, "Loop: this message was forwarded from "+via.String()+" before")
+	}
+	return nil
+}
+
+// maxHeader is how much of a header is looked through for a loop, in octets;
+// trace fields stand in front.
+const maxHeader = 1 << 20
+
+func (p *plan) header() ([]byte, error) {
+	parts, err := message.DecodeParts(p.parsed.Parts)
+	if err != nil {
+		return nil, err
+	}
+	root, ok := parts.Lookup(nil)
+	if !ok {
+		return nil, errors.New("mda: a message without a root part")
+	}
+	header := make([]byte, min(root.HeaderLen, maxHeader))
+	_, err = p.body.ReadAt(header, 0)
+	if len(header) == 0 {
+		err = nil
+	}
+	return header, err
+}
+
+// deliveredTo collects the addresses of Delivered-To fields, in lower case.
+func deliveredTo(header []byte) []string {
+	list := []string{}
+	message.ScanFields(header, func(name, raw []byte) bool {
+		if strings.EqualFold(string(name), "Delivered-To") {
+			_, value, _ := strings.Cut(string(raw), ":")
+			list = append(list, strings.ToLower(strings.Trim(value, "<> \t\r\n")))
+		}
+		return true
+	})
+	return list
+}
+
+// sameAddress ignores the case, which only the receiving side may do.
+func sameAddress(a, b mail.Address) bool {
+	return strings.EqualFold(a.Local, b.Local) && a.Domain == b.Domain
+}

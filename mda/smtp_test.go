@@ -1,0 +1,126 @@
+package mda_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"posthouse/mailstore"
+	"posthouse/smtp/smtpd"
+)
+
+// serve puts a listener in front of the house.
+func (h *house) serve(mode smtpd.Mode) string {
+	h.t.Helper()
+	srv, err := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Directory: h.dir, Deliverer: h.mda, SpoolDir: h.t.TempDir(),
+		Log: slog.New(slog.DiscardHandler), AllowPlainAuth: true, Capture: h.captured != 0,
+		QuotaOK: func(ctx context.Context, account, octets int64) error {
+			return h.store.QuotaOK(ctx, mailstore.AccountID(account), octets)
+		}})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln, mode) }()
+	h.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			h.t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, smtpd.ErrClosed) {
+			h.t.Error(err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+// swaks runs Debian's SMTP test client and returns its transcript.
+func swaks(t *testing.T, addr string, args ...string) (out string, code int) {
+	t.Helper()
+	if _, err := exec.LookPath("swaks"); err != nil {
+		t.Skip("swaks is not installed (apt-get install swaks)")
+	}
+	b, err := exec.CommandContext(t.Context(), "swaks", append([]string{"--server", addr}, args...)...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if exit != nil {
+		code = exit.ExitCode()
+	}
+	return string(b), code
+}
+
+// TestSwaks: the listener, the directory, the mda and the store together, with
+// a client that is not ours.
+func TestSwaks(t *testing.T) {
+	h := open(t, true)
+	addr := h.serve(smtpd.LocalMX)
+	for i, x := range []struct {
+		args []string
+		want string // in the transcript
+		code int
+	}{
+		{[]string{"--from", "a@example.org", "--to", "alice@example.test,bob@example.test"}, "250 2.0.0 Ok: stored as ", 0},
+		{[]string{"--from", "a@example.org", "--to", "nobody@example.test"}, "550 5.1.1 No such user here", 24},
+		{[]string{"--from", "a@example.org", "--to", "x@elsewhere.example"}, "250 2.0.0 Ok: stored as ", 0},
+		{[]string{"--from", "alice@example.test", "--to", "bob@example.test", "--auth", "PLAIN", "--auth-user", "alice@example.test", "--auth-password", "secret"}, "235 2.7.0 ", 0},
+		{[]string{"--from", "alice@example.test", "--to", "bob@example.test", "--auth", "LOGIN", "--auth-user", "alice@example.test", "--auth-password", "secret"}, "235 2.7.0 ", 0},
+		{[]string{"--from", "alice@example.test", "--to", "x@elsewhere.example", "--auth", "PLAIN", "--auth-user", "alice@example.test", "--auth-password", "secret"}, "250 2.0.0 Ok: stored as ", 0},
+		{[]string{"--from", "bob@example.test", "--to", "bob@example.test", "--auth", "PLAIN", "--auth-user", "alice@example.test", "--auth-password", "secret"}, "550 5.7.1 You may not send as bob@example.test", 23},
+		{[]string{"--from", "alice@example.test", "--to", "bob@example.test", "--auth", "PLAIN", "--auth-user", "alice@example.test", "--auth-password", "wrong"}, "535 5.7.8 ", 28},
+		{[]string{"--from", "a@example.org", "--to", "alice@example.test", "--pipeline"}, "250 2.0.0 Ok: stored as ", 0},
+	} {
+		out, code := swaks(t, addr, x.args...)
+		if code != x.code || !strings.Contains(out, x.want) {
+			t.Errorf("%d: exit %d\n%s", i, code, out)
+		}
+	}
+	for account, n := range map[int64]int{h.alice: 2, h.bob: 3, h.captured: 2} {
+		if got := h.inbox(account); len(got) != n {
+			t.Errorf("account %d has %d messages", account, len(got))
+		}
+	}
+	if got := h.inbox(h.alice)[0]; !strings.HasPrefix(got, "Return-Path: <a@example.org>\r\nDelivered-To: alice@example.test\r\nReceived: from ") ||
+		!strings.Contains(got, " ([127.0.0.1])\r\n\tby mx.example.test with ESMTP\r\n") {
+		t.Errorf("stored %q", got)
+	}
+}
+
+// TestQuotaAtRcpt: a full mailbox is known before the message comes.
+func TestQuotaAtRcpt(t *testing.T) {
+	h := open(t, false)
+	small := int64(100)
+	if err := h.dir.SetQuota(t.Context(), addr("bob@example.test"), &small, nil); err != nil {
+		t.Fatal(err)
+	}
+	out, code := swaks(t, h.serve(smtpd.MX), "--from", "a@example.org", "--to", "bob@example.test", "--body", strings.Repeat("x", 200))
+	if code == 0 || !strings.Contains(out, "552 5.2.2 ") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestScram: the whole of RFC 7677 over AUTH, where go-smtp wants the server's
+// last message as a challenge.
+func TestScram(t *testing.T) {
+	h := open(t, false)
+	out, code := swaks(t, h.serve(smtpd.LocalMX), "--from", "alice@example.test", "--to", "bob@example.test", "--auth", "CRAM-MD5", "--auth-user", "alice@example.test", "--auth-password", "secret")
+	if code == 0 || strings.Contains(out, "~> ") {
+		t.Error("CRAM-MD5 is not offered")
+	}
+	if !strings.Contains(out, "AUTH") || !strings.Contains(out, "SCRAM-SHA-256") {
+		t.Errorf("EHLO does not offer SCRAM-SHA-256:\n%s", out)
+	}
+	_ = fmt.Sprint()
+}
