@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"posthouse/imap/wire"
@@ -11,9 +12,14 @@ import (
 const codeUseAttr = "USEATTR" // RFC 6154 §3
 
 // cmdCreate is CREATE (RFC 3501 §6.3.3), with the special use of RFC 6154 §3. It
-// creates the missing levels above; a trailing delimiter is ignored.
+// creates the missing levels above. What is created is subscribed, unless the
+// name ends in the delimiter: then it is a place for other mailboxes.
 func (s *session) cmdCreate(ctx context.Context, c *command) error {
-	name, err := s.newMailboxArg(c.lex)
+	raw, err := c.lex.Astring()
+	if err != nil {
+		return err
+	}
+	name, err := s.newMailbox(raw)
 	if err != nil {
 		return err
 	}
@@ -28,8 +34,26 @@ func (s *session) cmdCreate(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
-	return err
+	if !strings.HasSuffix(raw, string(wire.Delimiter)) {
+		_, err = s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
+		return err
+	}
+	return s.createPlace(ctx, name, use)
+}
+
+// createPlace creates a mailbox and leaves the subscription of its name as it was.
+func (s *session) createPlace(ctx context.Context, name string, use mailstore.SpecialUse) error {
+	before, err := s.srv.Store.Subscriptions(ctx, s.acct())
+	if err != nil {
+		return err
+	}
+	if _, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use); err != nil {
+		return err
+	}
+	if slices.Contains(before, name) {
+		return nil
+	}
+	return s.srv.Store.Unsubscribe(ctx, s.acct(), name)
 }
 
 // newMailboxArg reads the name of a mailbox that is to be: it may end in the
@@ -39,6 +63,10 @@ func (s *session) newMailboxArg(lex *wire.Lexer) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return s.newMailbox(raw)
+}
+
+func (s *session) newMailbox(raw string) (string, error) {
 	return wire.DecodeMailbox(strings.TrimSuffix(raw, string(wire.Delimiter)), s.enabled["UTF8=ACCEPT"])
 }
 

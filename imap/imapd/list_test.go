@@ -251,6 +251,31 @@ func TestRule3Subscriptions(t *testing.T) {
 	`)
 }
 
+// RFC 3501 §6.3.3: a trailing delimiter declares a place for other mailboxes,
+// which is not subscribed by itself.
+func TestCreatePlace(t *testing.T) {
+	p := newSite(t).login()
+	p.run(`
+		C: a CREATE place/
+		S: a OK …
+		C: a CREATE place/box
+		S: a OK …
+		C: a LSUB "" place%
+		S: * LSUB (\Noselect \HasChildren) "/" "place"
+		S: a OK …
+		C: a LSUB "" place/%
+		S: * LSUB (\HasNoChildren) "/" "place/box"
+		S: a OK …
+		C: a SUBSCRIBE kept
+		S: a OK …
+		C: a CREATE kept/
+		S: a OK …
+		C: a LSUB "" kept
+		S: * LSUB (\HasNoChildren) "/" "kept"
+		S: a OK …
+	`)
+}
+
 // RFC 3501 §6.3.9: with "%" LSUB names the levels above what is subscribed.
 func TestLsubPercent(t *testing.T) {
 	p := newSite(t).login()
