@@ -73,10 +73,7 @@ func readBody(t *testing.T, sent []byte) (got []byte, complete, bad bool) {
 }
 
 // dataTap reads what go-smtp would be given, to the end of the body.
-type dataTap struct {
-	c    *conn
-	feed []byte
-}
+type dataTap struct{ c *conn }
 
 func (d *dataTap) Read(p []byte) (int, error) {
 	if d.c.phase != phaseData && len(d.c.feed) == 0 {

@@ -3,9 +3,12 @@ package smtpd
 import (
 	"context"
 	"io"
+	"net"
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,6 +112,65 @@ func TestTimeoutInDataEndsTheSession(t *testing.T) {
 	c.play("S: 421 4.4.2 *")
 	io.WriteString(c.conn, "NOOP\r\nNOOP\r\n") // may fail: the server has hung up
 	c.eof()
+}
+
+// starved is a listener that is out of descriptors for a while.
+type starved struct {
+	net.Listener
+	fails atomic.Int32
+}
+
+func (s *starved) Accept() (net.Conn, error) {
+	if s.fails.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return s.Listener.Accept()
+}
+
+// TestOutOfDescriptors is TRUST.md row 14: the listener lives through it.
+func TestOutOfDescriptors(t *testing.T) {
+	s := start(t, MX, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := &starved{Listener: ln}
+	short.fails.Store(5)
+	done := make(chan error, 1)
+	go func() { done <- s.srv.Serve(short, MX) }()
+	s.addr = ln.Addr()
+	c := s.dial()
+	c.play(data + "C: .\nS: 250 *")
+	c.quit()
+	if err := s.srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != ErrClosed {
+		t.Error(err)
+	}
+}
+
+// TestTotalCap is TRUST.md row 14: the connections beyond the cap are told so,
+// and places come back.
+func TestTotalCap(t *testing.T) {
+	s := start(t, MX, func(c *Config) { c.Admission = admission.New(admission.Limits{Total: 50}) })
+	var open []*client
+	for range 50 {
+		c := s.dial()
+		c.play("S: 220 *")
+		open = append(open, c)
+	}
+	for range 20 {
+		s.dial().play("S: 421 4.7.0 *\nEOF")
+	}
+	for _, c := range open {
+		c.conn.Close()
+	}
+	eventually(t, "there is room again", func() bool {
+		c := s.dial()
+		defer c.conn.Close()
+		return strings.HasPrefix(c.line(), "220")
+	})
 }
 
 func TestProxy(t *testing.T) {

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	gomail "github.com/emersion/go-message/mail"
+	"github.com/emersion/go-message/textproto"
+
 	pmail "posthouse/internal/mail"
 )
 
@@ -78,7 +81,9 @@ func (e *editor) pass(header, rest []byte) error {
 		return err
 	}
 	var b bytes.Buffer
-	e.addMissing(&b, fields)
+	if err := e.addMissing(&b, fields); err != nil {
+		return err
+	}
 	for _, f := range fields {
 		if !f.is("Bcc") && !f.is("Resent-Bcc") {
 			b.Write(f.raw)
@@ -204,23 +209,33 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-func (e *editor) addMissing(b *bytes.Buffer, fields []field) {
+// addMissing writes the fields that are not there.
+func (e *editor) addMissing(b *bytes.Buffer, fields []field) error {
 	has := make(map[string]bool, len(fields))
 	for _, f := range fields {
 		has[strings.ToLower(f.name)] = true
 	}
-	now := time.Now()
+	var h gomail.Header
+	if !has["message-id"] {
+		h.SetMessageID(e.tx.id + "@" + e.c.srv.cfg.Hostname)
+	}
+	if !has["date"] {
+		h.SetDate(time.Now())
+	}
 	if !has["from"] {
 		from := e.tx.From
 		if from.IsZero() {
 			from = e.c.account.Address
 		}
-		fmt.Fprintf(b, "From: <%s>\r\n", from)
+		h.Set("From", "<"+from.String()+">")
 	}
-	if !has["date"] {
-		fmt.Fprintf(b, "Date: %s\r\n", now.Format(time.RFC1123Z))
+	if h.Len() == 0 {
+		return nil
 	}
-	if !has["message-id"] {
-		fmt.Fprintf(b, "Message-ID: <%s@%s>\r\n", e.tx.id, e.c.srv.cfg.Hostname)
+	var head bytes.Buffer
+	if err := textproto.WriteHeader(&head, h.Header.Header); err != nil {
+		return err
 	}
+	b.Write(bytes.TrimSuffix(head.Bytes(), []byte("\r\n"))) // the header goes on
+	return nil
 }

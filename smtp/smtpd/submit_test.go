@@ -167,7 +167,7 @@ func TestHeaderCompleted(t *testing.T) {
 	for _, text := range []string{"Subject: x\r\n\r\nbody\r\n", "\r\nbody\r\n", "no header here\r\n", "", "Subject: x\r\nno header: but: text\r\n"} {
 		reply, stored := submit(t, text)
 		header, rest, ok := strings.Cut(stored, "\r\n\r\n")
-		if !ok || !strings.HasPrefix(header, "From: <alice@example.test>\r\nDate: ") || !strings.Contains(header, "\r\nMessage-ID: <") || !strings.HasSuffix(rest, strings.TrimPrefix(text[strings.LastIndex("\r\n"+strings.TrimSuffix(text, "\r\n"), "\r\n"):], "\r\n")) {
+		if !ok || !strings.HasPrefix(header, "From: <alice@example.test>\r\nDate: ") || !strings.Contains(header, "\r\nMessage-Id: <") || !strings.HasSuffix(rest, strings.TrimPrefix(text[strings.LastIndex("\r\n"+strings.TrimSuffix(text, "\r\n"), "\r\n"):], "\r\n")) {
 			t.Errorf("%q: %s\n%q", text, reply, stored)
 		}
 	}
