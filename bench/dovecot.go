@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-var errNoComparison = errors.New("Postfix and Dovecot can't be started here")
+var errNoComparison = errors.New("no Postfix and Dovecot here to compare with")
 
 // startDovecot runs Debian's Postfix and Dovecot with a configuration of their
 // own in a temporary folder: SMTP into Postfix, LMTP into Dovecot, sdbox (its
