@@ -72,12 +72,12 @@ func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	box := &mailbox{id: row.ID, name: row.Name, readOnly: sel.readOnly, watch: s.srv.Store.Watch(row.ID)}
+	box := &mailbox{id: row.ID, readOnly: sel.readOnly, watch: s.srv.Store.Watch(row.ID)}
 	if box.view, row, err = s.srv.Store.Load(ctx, s.acct(), row.ID); err != nil {
 		box.watch.Close()
 		return nil, err
 	}
-	box.validity, box.modseq = row.UIDValidity, row.HighestModSeq
+	box.validity = row.UIDValidity
 	first := row.FirstRecent
 	if !sel.readOnly {
 		if first, err = s.srv.Store.ClaimRecent(ctx, s.acct(), row.ID); err != nil {

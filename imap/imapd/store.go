@@ -44,7 +44,7 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 	if err != nil || uids.IsEmpty() {
 		return err
 	}
-	result, storeErr := s.srv.Store.StoreFlags(ctx, s.acct(), s.box.id, uids, st.change)
+	_, storeErr := s.srv.Store.StoreFlags(ctx, s.acct(), s.box.id, uids, st.change)
 	// A STORE that failed halfway changed something: that is told too.
 	n, err := s.advance(ctx, !c.uid)
 	if err != nil {
@@ -58,11 +58,11 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 	if storeErr != nil {
 		return storeErr
 	}
-	return s.stored(c, st, result, uids)
+	return s.stored(c, uids)
 }
 
 // stored decides the tagged answer.
-func (s *session) stored(c *command, st *storing, result mailstore.FlagResult, uids mailstore.UIDSet) error {
+func (s *session) stored(c *command, uids mailstore.UIDSet) error {
 	if c.uid {
 		return nil
 	}

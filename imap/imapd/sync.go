@@ -12,10 +12,8 @@ import (
 // mailbox is the selected mailbox as the session shows it to its client.
 type mailbox struct {
 	id       mailstore.MailboxID
-	name     string
-	readOnly bool   // EXAMINE
-	validity uint32 // UIDVALIDITY
-	modseq   mailstore.ModSeq
+	readOnly bool             // EXAMINE
+	validity uint32           // UIDVALIDITY
 	recent   mailstore.UIDSet // \Recent in this session
 	view     *mailstore.View  // what the client was told
 	watch    *mailstore.Watch // subscribed before view was loaded
