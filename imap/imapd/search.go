@@ -15,6 +15,11 @@ type searchReturn struct {
 
 // cmdSearch is SEARCH and UID SEARCH (RFC 3501 §6.4.4, RFC 4731).
 func (s *session) cmdSearch(ctx context.Context, c *command) error {
+	// What has arrived can be found at once: scripts that poll with SEARCH alone
+	// would otherwise see it a round later.
+	if err := s.sync(ctx, !c.uid); err != nil {
+		return err
+	}
 	var want searchReturn
 	p := &searchParser{s: s, lex: c.lex, decode: decodeUTF8}
 	if err := p.preamble(&want); err != nil {

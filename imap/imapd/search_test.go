@@ -167,6 +167,35 @@ func TestSearchReplies(t *testing.T) {
 	`)
 }
 
+// What another session stored or expunged is seen by a SEARCH that follows, but
+// EXPUNGE waits while sequence numbers are in use.
+func TestSearchSeesNews(t *testing.T) {
+	s := newSite(t)
+	s.deliver("INBOX", "Subject: one\n\n")
+	s.deliver("INBOX", "Subject: two\n\n")
+	p, q := s.open("INBOX"), s.open("INBOX")
+	q.run(`
+		C: a STORE 1 FLAGS.SILENT (\Deleted)
+		S~: a OK …
+		C: a EXPUNGE
+		S~: a OK …
+		C: a APPEND INBOX (\Flagged) {18+}
+		C-: Subject: three\r\n\r\n\r\n
+		S~: a OK …
+	`)
+	p.run(`
+		C: a SEARCH FLAGGED
+		S: * 3 EXISTS
+		S: * … RECENT
+		S: * SEARCH 3
+		S: a OK …
+		C: a UID SEARCH ALL
+		S: * 1 EXPUNGE
+		S: * SEARCH 2 3
+		S: a OK …
+	`)
+}
+
 // PROTOCOLS.md, IMAP rule 7: sets on an empty mailbox, *:*, 20,000 UIDs in one line.
 func TestRule7UIDSets(t *testing.T) {
 	s := newSite(t)
