@@ -75,6 +75,10 @@ func letter(n int) string {
 }
 
 func quiet(b *testing.B) (*mailstore.Store, *pgxpool.Pool) {
+	return quietWith(b, mailstore.Options{})
+}
+
+func quietWith(b *testing.B, opt mailstore.Options) (*mailstore.Store, *pgxpool.Pool) {
 	cfg := pgtest.Pool(b).Config()
 	cfg.MaxConns = 16
 	pool, err := pgxpool.NewWithConfig(b.Context(), cfg)
@@ -82,7 +86,7 @@ func quiet(b *testing.B) (*mailstore.Store, *pgxpool.Pool) {
 		b.Fatal(err)
 	}
 	b.Cleanup(pool.Close)
-	return storetest.OpenOn(b, pool, mailstore.Options{}), pool
+	return storetest.OpenOn(b, pool, opt), pool
 }
 
 func BenchmarkDeliver(b *testing.B) {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/klauspost/compress/zstd"
 
 	"posthouse/internal/message"
@@ -27,7 +28,7 @@ const (
 const maxPack = packTexts*(message.MaxHeader+message.MaxHeader/2) + message.MaxText
 
 var (
-	packEncoder = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
+	packEncoder = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(256<<10), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false)))
 	packDecoder = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(maxPack)))
 )
@@ -179,17 +180,22 @@ func (q *search) searchPacks(m *matcher) error {
 	if err != nil {
 		return err
 	}
-	work := make(chan pack, 4)
+	work, free := make(chan *pack, packsAhead), make(chan *pack, packsAhead)
+	for range packsAhead {
+		free <- &pack{}
+	}
 	results := make(chan searched, 2)
 	for range cap(results) {
-		go func() { results <- m.look(work, head, body) }()
+		go func() { results <- m.look(work, free, head, body) }()
 	}
-	var p pack
-	_, err = pgx.ForEachRow(rows, []any{&p.firstNo, &p.z, &p.heads}, func() error {
-		if p.blobs = wanted[p.firstNo]; p.blobs != nil {
+	var no int64
+	var z, heads pgtype.DriverBytes
+	_, err = pgx.ForEachRow(rows, []any{&no, &z, &heads}, func() error {
+		if blobs := wanted[no]; blobs != nil {
+			p := <-free
+			p.firstNo, p.blobs, p.z, p.heads = no, blobs, append(p.z[:0], z...), append(p.heads[:0], heads...)
 			work <- p
 		}
-		p = pack{}
 		return nil
 	})
 	close(work)
@@ -209,20 +215,25 @@ type searched struct {
 	err  error
 }
 
-// look searches packs until there are no more; after an error it only takes them.
-func (m *matcher) look(work <-chan pack, head, body uint64) (r searched) {
+// packsAhead bounds the packs in memory beside those being searched.
+const packsAhead = 6
+
+// look searches packs until there are no more, and gives them back; after an
+// error it only does that.
+func (m *matcher) look(work <-chan *pack, free chan<- *pack, head, body uint64) (r searched) {
 	var buf []byte
 	for p := range work {
 		if r.err != nil {
+			free <- p
 			continue
 		}
 		decompressions <- struct{}{}
-		if p.z != nil {
+		if len(p.z) > 0 {
 			if buf, r.err = packDecoder.DecodeAll(p.z, buf[:0]); r.err == nil {
 				r.hits = m.searchTexts(buf, p.blobs, body, r.hits)
 			}
 		}
-		if p.heads != nil && r.err == nil {
+		if len(p.heads) > 0 && r.err == nil {
 			if buf, r.err = packDecoder.DecodeAll(p.heads, buf[:0]); r.err == nil {
 				r.hits = m.searchTexts(buf, p.blobs, head, r.hits)
 			}
@@ -231,6 +242,7 @@ func (m *matcher) look(work <-chan pack, head, body uint64) (r searched) {
 		if r.err != nil {
 			r.err = fmt.Errorf("decode pack %d: %w", p.firstNo, r.err)
 		}
+		free <- p
 	}
 	return r
 }

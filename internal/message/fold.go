@@ -1,6 +1,7 @@
 package message
 
 import (
+	"slices"
 	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
@@ -55,16 +56,12 @@ var foldASCII = func() (table [utf8.RuneSelf]byte) {
 // appendFold folds a piece of text. space says that the text before it ended in
 // white space, of which no more is to be written; it returns the same for dst.
 func appendFold(dst, s []byte, space bool) ([]byte, bool) {
+	dst = slices.Grow(dst, len(s))
 	for i := 0; i < len(s); {
-		if c := s[i]; c < utf8.RuneSelf {
-			i++
-			if c = foldASCII[c]; c != ' ' {
-				dst = append(dst, c)
-				space = false
-			} else if !space {
-				dst = append(dst, ' ')
-				space = true
-			}
+		if s[i] < utf8.RuneSelf {
+			var n int
+			dst, n, space = appendFoldASCII(dst, s[i:], space)
+			i += n
 			continue
 		}
 		r, n := utf8.DecodeRune(s[i:])
@@ -79,6 +76,28 @@ func appendFold(dst, s []byte, space bool) ([]byte, bool) {
 		}
 	}
 	return dst, space
+}
+
+// appendFoldASCII folds the ASCII octets that s begins with, n of them, into the
+// room that dst has.
+func appendFoldASCII(dst, s []byte, space bool) (out []byte, n int, _ bool) {
+	dst = slices.Grow(dst, len(s))
+	at := len(dst)
+	out = dst[:cap(dst)]
+	for _, c := range s {
+		if c >= utf8.RuneSelf {
+			break
+		}
+		n++
+		c = foldASCII[c]
+		if c == ' ' && space {
+			continue
+		}
+		space = c == ' '
+		out[at] = c
+		at++
+	}
+	return out[:at], n, space
 }
 
 // foldPages caches what runes of the basic plane fold to, 256 at a time.
