@@ -3,9 +3,11 @@ package imapd
 import (
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/xdg-go/scram"
 
@@ -162,6 +164,28 @@ func TestImplicitTLS(t *testing.T) {
 		EOF:`)
 	s.dial().run(`C: a LOGIN alice@example.test "correct horse"
 		S: a NO [PRIVACYREQUIRED] …`)
+}
+
+// TestIdleTLS: a wait inside TLS can be interrupted, and goes on.
+func TestIdleTLS(t *testing.T) {
+	s := newSite(t, withTLS(testCertificate(t)), func(c *Config) { c.Timeouts.Keepalive = 300 * time.Millisecond })
+	c, err := tls.Dial("tcp", s.tls, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPeer(t, c)
+	p.run(`S: * OK …
+		C: a LOGIN alice@example.test "correct horse"
+		S: a OK …
+		C: b SELECT INBOX
+		S~: b OK …
+		C: c IDLE
+		S: + idling`)
+	for i := range 5 {
+		s.deliver("INBOX", simpleMessage)
+		p.run(fmt.Sprintf("S~: * %d EXISTS\nS: * %d RECENT\nS: * OK Still here", i+1, i+1))
+	}
+	p.run("C: DONE\nS~: c OK …\nC: d FETCH 1:* UID\nS: * 1 FETCH (UID 1)\nS~: d OK …\nC: e LOGOUT\nS~: e OK …\nEOF:")
 }
 
 func TestEnable(t *testing.T) {

@@ -57,3 +57,16 @@ func (s *session) linger() {
 	_, err := io.CopyN(io.Discard, s.conn, 1<<20)
 	s.log.Debug("closed after a fault of the client", "event", "imap.linger", "error", err)
 }
+
+// hangUp closes the connection, with the alert that tells a TLS client that
+// nothing was cut off (RFC 8446 §6.1).
+func (s *session) hangUp() {
+	var c io.Closer = s.conn
+	if s.tls != nil {
+		s.conn.write = time.Second // whoever does not read does not hear it
+		c = s.tls
+	}
+	if err := c.Close(); err != nil {
+		s.log.Debug("connection not closed", "event", "imap.close", "error", err)
+	}
+}

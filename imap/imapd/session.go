@@ -77,7 +77,7 @@ func (s *session) attach(rw io.ReadWriter) {
 func (s *session) run(ctx context.Context, implicitTLS bool) {
 	events.IMAPOpen.Inc()
 	defer events.IMAPOpen.Dec()
-	defer s.conn.Close()
+	defer s.hangUp()
 	defer s.end()
 	defer func() {
 		if p := recover(); p != nil {
