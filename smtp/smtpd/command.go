@@ -30,11 +30,20 @@ func (c *conn) nextCommand() error {
 	if !ok {
 		return nil
 	}
-	if c.junk++; c.junk > c.srv.cfg.Limits.Junk {
+	if c.junk += idle(verb); c.junk > c.srv.cfg.Limits.Junk {
 		c.reply(421, "4.7.0", "Too many commands without a message")
 		return nil
 	}
 	return c.command(verb, arg)
+}
+
+// idle is 1 for a command that brings no message nearer.
+func idle(verb string) int {
+	switch verb {
+	case "MAIL", "RCPT", "DATA", "BDAT", "AUTH", "STARTTLS", "QUIT":
+		return 0
+	}
+	return 1
 }
 
 // heard: whatever the command is, the client has seen the reply before it,

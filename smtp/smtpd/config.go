@@ -74,7 +74,7 @@ type Limits struct {
 	AuthFailures int   // then 421 (3)
 	Errors       int   // 5xx to commands, then 421 (20)
 	Refused      int   // recipients refused, then 421 (100)
-	Junk         int   // commands between two messages that send none, then 421 (100)
+	Junk         int   // RSET, NOOP, EHLO and such between two messages, then 421 (100)
 
 	Greet     time.Duration // wait before the banner, to catch who talks first (none)
 	Handshake time.Duration // TLS or PROXY (30 s)

@@ -78,7 +78,7 @@ type conn struct {
 	failures int               // of AUTH
 	errs     int               // 5xx to commands
 	refused  int               // recipients
-	junk     int               // commands since the last message
+	junk     int               // idle commands since the last message
 
 	tx     *transaction // nil: none
 	settle []func(bool) // of the messages whose 250 is not known to have been heard
@@ -280,7 +280,7 @@ func (c *conn) Close() error {
 		if c.release != nil {
 			c.release()
 		}
-		c.log.Info("session ended", "event", "smtp.end", "duration", time.Since(c.began))
+		c.log.Debug("session ended", "event", "smtp.end", "duration", time.Since(c.began))
 		c.srv.forget(c)
 	})
 	return err

@@ -37,7 +37,7 @@ func (s *Server) greet(sock net.Conn, mode Mode, hand *handoff) {
 		c.Close()
 		return
 	}
-	c.log.Info("session began", "event", "smtp.begin", "listener", mode.String())
+	c.log.Debug("session began", "event", "smtp.begin", "listener", mode.String())
 	if !hand.give(c) {
 		c.reply(421, "4.3.2", s.cfg.Hostname+" is shutting down")
 		c.Close()

@@ -187,6 +187,7 @@ func (c *conn) rcpt(arg string) {
 	case len(params) > 0:
 		c.reply(555, "5.5.4", "Unknown parameter")
 	case len(c.tx.rcpts) >= c.srv.cfg.Limits.Recipients:
+		c.junk++
 		c.reply(452, "4.5.3", "Too many recipients") // RFC 5321 §4.5.3.1.10
 	default:
 		c.addRcpt(path)

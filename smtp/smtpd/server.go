@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,7 +128,7 @@ func (s *Server) open(ln net.Listener, mode Mode) (*port, error) {
 	p.engine.LMTP = mode == LMTP
 	p.engine.AllowInsecureAuth = true // the guard decides: it has the TLS
 	p.engine.MaxLineLength = 0        // the guard counts
-	p.engine.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelError)
+	p.engine.ErrorLog = engineLog{s.log}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,6 +144,20 @@ func (s *Server) open(ln net.Listener, mode Mode) (*port, error) {
 	}()
 	return p, nil
 }
+
+// engineLog is go-smtp's log. Its panics concern us; that a client has gone it
+// says, too, and the guard has said it better.
+type engineLog struct{ log *slog.Logger }
+
+func (l engineLog) Printf(format string, v ...any) {
+	level := slog.LevelDebug
+	if strings.HasPrefix(format, "panic") {
+		level = slog.LevelError
+	}
+	l.log.Log(context.Background(), level, "go-smtp: "+fmt.Sprintf(format, v...), "event", "smtp.engine")
+}
+
+func (l engineLog) Println(v ...any) { l.Printf("%s", fmt.Sprintln(v...)) }
 
 // register counts c among those that Shutdown waits for.
 func (s *Server) register(c *conn) bool {

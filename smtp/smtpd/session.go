@@ -131,9 +131,6 @@ func (s *session) Data(r io.Reader) error {
 func (c *conn) outcome(tx *transaction, body *spool.Spool, err error, began time.Time) *smtp.SMTPError {
 	log := c.log.With("message_id", tx.id, "from", tx.From.String(), "recipients", len(tx.Recipients),
 		"duration", time.Since(began))
-	if c.account.ID != 0 {
-		log = log.With("account", c.account.Address.String())
-	}
 	if err != nil {
 		e := smtpError(err)
 		messageResult(c.mode, e.Code)

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -291,6 +292,22 @@ func TestRecipients(t *testing.T) {
 	s.dir.down = true
 	c = s.dial()
 	c.play("S: 220 *\nEHLO\nC: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<alice@example.test>\nS: 451 4.3.0 *")
+}
+
+// TestThousandRecipients: the default cap, pipelined.
+func TestThousandRecipients(t *testing.T) {
+	s := start(t, MX, nil)
+	c := s.dial()
+	c.play("S: 220 *\nEHLO\nC: MAIL FROM:<>\nS: 250 *")
+	go io.WriteString(c.conn, strings.Repeat("RCPT TO:<alice@example.test>\r\n", 1001)+"DATA\r\n")
+	for range 1000 {
+		c.play("S: 250 2.1.5 Ok")
+	}
+	c.play("S: 452 4.5.3 *\nS: 354 *\nC: .\nS: 250 *")
+	c.quit()
+	if n := len(s.mail.got[0].Recipients); n != 1000 {
+		t.Errorf("%d recipients", n)
+	}
 }
 
 // TestNeverAnOpenRelay is TRUST.md row 17.
