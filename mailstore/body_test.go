@@ -17,7 +17,7 @@ import (
 func TestBodies(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	const frame = 256 << 10
 	rng := rand.NewChaCha8([32]byte{1})
 	prefix := "Return-Path: <bob@example.test>\r\n"
@@ -86,7 +86,7 @@ func TestBodies(t *testing.T) {
 func TestMessagePages(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	storetest.Append(t, s, alice, "INBOX", mailText(1), 0)
 	for n := 1; n < 4096; n *= 2 { // COPY onto itself doubles it
 		if _, err := s.Copy(ctx, alice, box, mailstore.UIDsBetween(1, 5000), alice, "INBOX"); err != nil {

@@ -21,7 +21,7 @@ func TestSixteenWriters(t *testing.T) {
 	pool := pgtest.Pool(t)
 	nodes := []*mailstore.Store{storetest.OpenOn(t, pool, mailstore.Options{}), storetest.OpenOn(t, pgtest.PoolOn(t, pool.Config().ConnString()), mailstore.Options{})}
 	alice := storetest.Account(t, nodes[0], "alice@example.test")
-	box := inboxID(t, nodes[0], alice)
+	box := inboxOf(t, nodes[0], alice)
 	ctx := context.Background()
 	const rounds = 12
 	var mu sync.Mutex

@@ -38,7 +38,7 @@ func read(t *testing.T, s *mailstore.Store, acct mailstore.AccountID, name strin
 func TestCopyMove(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 4 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), mailstore.FlagSeen)
 	}
@@ -93,7 +93,7 @@ func TestCopyMove(t *testing.T) {
 func TestUndelete(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 5 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), mailstore.FlagFlagged)
 	}
@@ -145,7 +145,7 @@ func TestQuota(t *testing.T) {
 	if err := s.QuotaOK(ctx, alice, 10); !errors.Is(err, mailstore.ErrOverQuota) {
 		t.Errorf("at RCPT: %v", err)
 	}
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	if _, err := s.Copy(ctx, alice, box, mailstore.UIDs(1), alice, "Sent"); !errors.Is(err, mailstore.ErrOverQuota) {
 		t.Errorf("copy: %v", err)
 	}

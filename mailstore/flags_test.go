@@ -13,7 +13,7 @@ import (
 func TestStoreFlags(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 5 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -70,7 +70,7 @@ func TestStoreFlags(t *testing.T) {
 func TestKeywordSlots(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	storetest.Append(t, s, alice, "INBOX", mailText(1), 0)
 	store := func(op mailstore.FlagOp, words ...string) error {
 		_, err := s.StoreFlags(ctx, alice, box, mailstore.UIDs(1), mailstore.FlagChange{Op: op, Keywords: words})

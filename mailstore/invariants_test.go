@@ -59,7 +59,7 @@ func TestInvariantsFindDamage(t *testing.T) {
 			for i := range 3 {
 				storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 			}
-			if _, err := s.Remove(ctx, alice, inboxID(t, s, alice), mailstore.UIDs(1)); err != nil {
+			if _, err := s.Remove(ctx, alice, inboxOf(t, s, alice), mailstore.UIDs(1)); err != nil {
 				t.Fatal(err)
 			}
 			if err := mailstore.CheckInvariants(ctx, pool); err != nil {

@@ -35,7 +35,7 @@ func TestSweep(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
 	bob := storetest.Account(t, s, "bob@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 6 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -94,7 +94,7 @@ func TestSweep(t *testing.T) {
 func TestJournalIsPruned(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 3 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -118,11 +118,8 @@ func TestCollectionAndReferences(t *testing.T) {
 	s := storetest.OpenOn(t, pool, mailstore.Options{Sweep: -1})
 	ctx := context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	if count(t, s, `SELECT count(*) FROM pg_class WHERE relname = 'queue_message'`) == 0 {
-		exec(t, s, `CREATE TABLE queue_message (blob_id bigint NOT NULL)`)
-	} else {
-		t.Skip("the queue has its own table now, see its tests")
-	}
+	exec(t, s, `DROP TABLE IF EXISTS queue_message CASCADE`) // the queue's own has more columns
+	exec(t, s, `CREATE TABLE queue_message (blob_id bigint NOT NULL)`)
 	held := 0
 	for i := range 30 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
@@ -130,7 +127,7 @@ func TestCollectionAndReferences(t *testing.T) {
 		if err := pool.QueryRow(ctx, `SELECT max(id) FROM blob`).Scan(&blob); err != nil {
 			t.Fatal(err)
 		}
-		box := inboxID(t, s, alice)
+		box := inboxOf(t, s, alice)
 		if _, err := s.Remove(ctx, alice, box, mailstore.UIDs(mailstore.UID(i+1))); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +189,7 @@ func TestCollectionRacesCopy(t *testing.T) {
 	s := storetest.OpenOn(t, pool, mailstore.Options{Sweep: -1, Grace: time.Nanosecond})
 	ctx := context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	stop := make(chan struct{})
 	var sweeper, wg sync.WaitGroup
 	sweeper.Go(func() {

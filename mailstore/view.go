@@ -4,9 +4,6 @@ import (
 	"sort"
 )
 
-// chunkMessages is how many messages a chunk of a view holds at most.
-const chunkMessages = 512
-
 // View is the state of a mailbox as one session sees it: which UID stands at
 // which message sequence number, with which flags. It is immutable and shared
 // between sessions. Its messages stand in chunks that successive views share,
@@ -23,83 +20,6 @@ type View struct {
 	chunks []*chunk
 	starts []int32 // messages before each chunk
 	n      int
-}
-
-// chunk is up to chunkMessages messages with rising UIDs.
-type chunk struct {
-	first UID
-	n     int
-	offs  []uint32 // UID-first of each; nil: dense, first+i
-	flags Flags    // of all, when each is nil
-	each  []Flags  // of each
-}
-
-func (c *chunk) uid(i int) UID {
-	if c.offs == nil {
-		return c.first + UID(i)
-	}
-	return c.first + UID(c.offs[i])
-}
-
-func (c *chunk) last() UID { return c.uid(c.n - 1) }
-
-func (c *chunk) flag(i int) Flags {
-	if c.each == nil {
-		return c.flags
-	}
-	return c.each[i]
-}
-
-// from gives the index of the first message whose UID is uid or higher.
-func (c *chunk) from(uid UID) int {
-	if uid <= c.first {
-		return 0
-	}
-	if c.offs == nil {
-		return int(min(uint64(uid-c.first), uint64(c.n)))
-	}
-	off := uint32(uid - c.first)
-	return sort.Search(c.n, func(i int) bool { return c.offs[i] >= off })
-}
-
-// size is about what the chunk takes in memory, in bytes.
-func (c *chunk) size() int64 { return 72 + 4*int64(len(c.offs)) + 8*int64(len(c.each)) }
-
-// entry is one message on its way into a chunk.
-type entry struct {
-	uid   UID
-	flags Flags
-}
-
-// makeChunk packs at most chunkMessages messages.
-func makeChunk(list []entry) *chunk {
-	c := &chunk{first: list[0].uid, n: len(list), flags: list[0].flags}
-	dense, same := true, true
-	for i, e := range list {
-		dense = dense && e.uid == c.first+UID(i)
-		same = same && e.flags == c.flags
-	}
-	if !dense {
-		c.offs = make([]uint32, len(list))
-		for i, e := range list {
-			c.offs[i] = uint32(e.uid - c.first)
-		}
-	}
-	if !same {
-		c.each = make([]Flags, len(list))
-		for i, e := range list {
-			c.each[i] = e.flags
-		}
-	}
-	return c
-}
-
-// unpack is the reverse of makeChunk; it appends to list.
-func (c *chunk) unpack(list []entry) []entry {
-	for i := range c.n {
-		list = append(list, entry{c.uid(i), c.flag(i)})
-	}
-	return list
 }
 
 // index counts the chunks again.
@@ -244,49 +164,6 @@ func (v *View) edit(remove UIDSet, keep bool, update []entry) (*View, Changes) {
 	}
 	next.index()
 	return &next, ch
-}
-
-// appendChunks packs messages into chunks.
-func appendChunks(chunks []*chunk, list []entry) []*chunk {
-	for len(list) > 0 {
-		n := min(len(list), chunkMessages)
-		chunks = append(chunks, makeChunk(list[:n]))
-		list = list[n:]
-	}
-	return chunks
-}
-
-// merge gives the messages of c after the changes, and notes them in ch.
-func (c *chunk) merge(out []entry, remove UIDSet, keep bool, update []entry, ch *Changes, gone *int) []entry {
-	for i := 0; i < c.n || len(update) > 0; {
-		if i == c.n || len(update) > 0 && update[0].uid < c.uid(i) {
-			ch.Added.Add(update[0].uid)
-			out, update = append(out, update[0]), update[1:]
-			continue
-		}
-		e := entry{c.uid(i), c.flag(i)}
-		i++
-		if len(update) > 0 && update[0].uid == e.uid {
-			e.flags = update[0].flags | e.flags&flagGone
-			ch.Flagged.Add(e.uid)
-			update = update[1:]
-		}
-		if remove.Contains(e.uid) {
-			switch {
-			case !keep:
-				ch.Expunged.Add(e.uid)
-				if e.flags&flagGone != 0 {
-					*gone--
-				}
-				continue
-			case e.flags&flagGone == 0:
-				e.flags |= flagGone
-				*gone++
-			}
-		}
-		out = append(out, e)
-	}
-	return out
 }
 
 // overlaps reports whether the set holds any UID from lo to hi.

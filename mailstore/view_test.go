@@ -25,7 +25,7 @@ func dump(v *mailstore.View) string {
 	return out
 }
 
-func inboxID(t *testing.T, s *mailstore.Store, acct mailstore.AccountID) mailstore.MailboxID {
+func inboxOf(t *testing.T, s *mailstore.Store, acct mailstore.AccountID) mailstore.MailboxID {
 	t.Helper()
 	m, err := s.Mailbox(context.Background(), acct, "INBOX")
 	if err != nil {
@@ -37,7 +37,7 @@ func inboxID(t *testing.T, s *mailstore.Store, acct mailstore.AccountID) mailsto
 func TestAdvance(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 4 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -99,7 +99,7 @@ func TestAdvance(t *testing.T) {
 func TestAdvanceBelowFloor(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	for i := range 3 {
 		storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 	}
@@ -128,7 +128,7 @@ func TestAdvanceBelowFloor(t *testing.T) {
 func TestViewsAgree(t *testing.T) {
 	s, ctx := storetest.Open(t), context.Background()
 	alice := storetest.Account(t, s, "alice@example.test")
-	box := inboxID(t, s, alice)
+	box := inboxOf(t, s, alice)
 	rng := rand.New(rand.NewPCG(1, 2))
 	often, _, err := s.Load(ctx, alice, box)
 	if err != nil {
