@@ -35,7 +35,7 @@ func deliverLetters(b *testing.B, s *mailstore.Store, acct mailstore.AccountID, 
 	return inbox(b, s, acct)
 }
 
-func inbox(b *testing.B, s *mailstore.Store, acct mailstore.AccountID) mailstore.MailboxID {
+func inbox(b testing.TB, s *mailstore.Store, acct mailstore.AccountID) mailstore.MailboxID {
 	m, err := s.Mailbox(context.Background(), acct, "INBOX")
 	if err != nil {
 		b.Fatal(err)
