@@ -59,7 +59,7 @@ func deliveryRound(s *server, t *table, mails [][]byte, conns int) error {
 	if err != nil {
 		return err
 	}
-	cpu, began := s.cpu(), time.Now()
+	cpu, own, began := s.cpu(), cpuOf(s.root, 2), time.Now()
 	if err := sendAll(s.smtp, mails, conns); err != nil {
 		return err
 	}
@@ -81,7 +81,11 @@ func deliveryRound(s *server, t *table, mails [][]byte, conns int) error {
 	}
 	label := fmt.Sprintf("%d connections: ", conns)
 	t.add(s.name, label+"delivered and visible", "messages/s", float64(len(mails))/took.Seconds())
-	t.add(s.name, label+"CPU per message", "ms", float64((s.cpu()-cpu).Microseconds())/1000/float64(len(mails)))
+	perMessage := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(len(mails)) }
+	t.add(s.name, label+"CPU per message", "ms", perMessage(s.cpu()-cpu))
+	if s.database != "" {
+		t.add(s.name, label+"of it outside Postgres", "ms", perMessage(cpuOf(s.root, 2)-own))
+	}
 	return nil
 }
 

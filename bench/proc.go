@@ -46,16 +46,23 @@ func statFields(pid int) []string {
 // cpu is the time that the server's processes have used so far, those included
 // that have ended and been waited for.
 func (s *server) cpu() time.Duration {
-	var ticks int64
+	var sum time.Duration
 	for _, pid := range s.tree() {
-		fields := statFields(pid)
-		if fields == nil {
-			continue
-		}
-		for _, i := range []int{11, 12, 13, 14} { // utime stime cutime cstime
-			n, _ := strconv.ParseInt(fields[i], 10, 64)
-			ticks += n
-		}
+		sum += cpuOf(pid, 4)
+	}
+	return sum
+}
+
+// cpuOf adds up the first of a process's times: utime, stime, cutime, cstime.
+func cpuOf(pid, times int) time.Duration {
+	fields := statFields(pid)
+	if fields == nil {
+		return 0
+	}
+	var ticks int64
+	for _, f := range fields[11 : 11+times] {
+		n, _ := strconv.ParseInt(f, 10, 64)
+		ticks += n
 	}
 	return time.Duration(ticks) * tick
 }
