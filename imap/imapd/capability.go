@@ -50,8 +50,8 @@ func (s *session) capabilities() []imap.Cap {
 	return caps
 }
 
-// writeCapabilities writes "CAPABILITY A B C", for an untagged response or a
-// response code.
+// capabilityText is "CAPABILITY A B C", for an untagged response or a response
+// code.
 func (s *session) capabilityText() string {
 	text := "CAPABILITY"
 	for _, c := range s.capabilities() {

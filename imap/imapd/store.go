@@ -133,6 +133,9 @@ func storeFlags(lex *wire.Lexer) (flags []imap.Flag, err error) {
 		if flags = append(flags, f); !lex.Accept(' ') {
 			return flags, nil
 		}
+		if len(flags) >= wire.MaxFlags {
+			return nil, wire.Syntaxf("more than %d flags", wire.MaxFlags)
+		}
 	}
 }
 

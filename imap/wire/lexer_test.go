@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -198,6 +199,33 @@ func TestSyntaxErrors(t *testing.T) {
 		_, ok := errors.AsType[*SyntaxError](parse[tt.what](l))
 		if !ok {
 			t.Errorf("%s of %.40q is no syntax error", tt.what, tt.input)
+		}
+	}
+}
+
+// TestMonsterMemory is TRUST row 6: what is refused is not kept.
+func TestMonsterMemory(t *testing.T) {
+	for name, input := range map[string]string{
+		"tag":         strings.Repeat("a", 1<<20),
+		"parentheses": "a " + strings.Repeat("(", 1<<20),
+		"flags":       "a (" + strings.Repeat("x ", 1<<19) + ")",
+		"literals":    "a (" + strings.Repeat("x {3+}\r\nabc ", 1<<16) + ")",
+		"words":       "a (" + strings.Repeat("x", 1<<20) + ")",
+	} {
+		l := NewLexer(strings.NewReader(input+"\r\n"), User)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		l.Begin()
+		l.Tag()
+		l.SP()
+		_, err := l.FlagList()
+		if err == nil && l.Skip() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		err = l.Skip()
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 2<<20 { // garbage included: 24 octets for each literal
+			t.Errorf("%s: %d octets allocated, %v", name, took, err)
 		}
 	}
 }

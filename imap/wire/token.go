@@ -240,12 +240,17 @@ func (l *Lexer) Flag() (imap.Flag, error) {
 	return imap.Flag(name), err
 }
 
+// MaxFlags bounds a list of flags; a mailbox has room for 60 at most.
+const MaxFlags = 200
+
 // FlagList consumes "(" [flag *(SP flag)] ")".
 func (l *Lexer) FlagList() ([]imap.Flag, error) {
 	var flags []imap.Flag
 	err := l.List(func() error {
 		f, err := l.Flag()
-		flags = append(flags, f)
+		if flags = append(flags, f); len(flags) > MaxFlags {
+			return Syntaxf("more than %d flags", MaxFlags)
+		}
 		return err
 	})
 	return flags, err
