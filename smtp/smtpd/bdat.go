@@ -37,7 +37,10 @@ func (c *conn) bdat(arg string) error {
 		c.reject("bdat", "552", "5.3.4 "+tooLarge(limit))
 		return nil
 	case !c.readyForBody():
-		return c.discard(n)
+		if err := c.discard(n); err != nil {
+			return c.lostBody(err)
+		}
+		return nil
 	case c.chunks.total+n > limit: // it ends the transaction, RFC 3030 §2
 		if err := c.discard(n); err != nil {
 			return c.lostBody(err)

@@ -33,8 +33,9 @@ func (s siteAccounts) Exchange(mech string, c directory.Client) (exchange, error
 
 // recipient decides whether mail for to, of so many octets, is taken.
 //
-// Over quota is answered 552 5.2.2, not 452: a full mailbox is rarely emptied
-// within days, and a sender is better told at once (as Dovecot does).
+// Over quota is answered 552 5.2.2 (mailstore.ErrOverQuota), not 452: a full
+// mailbox is rarely emptied within days, and a sender is better told at once,
+// as Dovecot does.
 func (c *conn) recipient(to mail.Address, size int64) error {
 	res, err := c.srv.dir.Resolve(c.ctx, to)
 	if err != nil {
@@ -74,7 +75,7 @@ func (c *conn) roomFor(targets []directory.Target, size int64) error {
 			continue
 		}
 		if mail.ClassOf(err) == mail.Permanent {
-			return &mail.Error{Class: mail.Permanent, Code: 552, Enhanced: mail.Enhanced{5, 2, 2}, Text: "Mailbox full", Err: err}
+			return err
 		}
 		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot check the mailbox, try again later", err)
 	}
