@@ -302,7 +302,7 @@ func TestDefaultPortMoves(t *testing.T) {
 func TestTwoNodes(t *testing.T) {
 	t.Parallel()
 	base := start(t, "--ephemeral", "--account", "carol@example.test:"+password)
-	receive := start(t, "--ephemeral", "--database", base.Database)
+	receive := start(t, "--data", filepath.Join(folder(t), "data"), "--database", base.Database) // killed: it could not remove it
 	read, err := node.Start(binary, folder(t), []string{"POSTHOUSE_DATABASE_URL=" + base.Database}, "--ephemeral", "--account", "carol@example.test:"+password)
 	if err != nil {
 		t.Fatal(err)

@@ -1,11 +1,9 @@
 package harm
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -32,7 +30,8 @@ func FullDisk(ctx context.Context, o Options) (result Result, codes map[int]int,
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d,mode=755", diskSize)); err != nil {
 		return Result{}, nil, fmt.Errorf("mount a small disk: %w", err)
 	}
-	defer func() { err = errors.Join(err, syscall.Unmount(disk, 0)) }()
+	// Detached: a Postgres whose server was killed takes a moment to follow.
+	defer func() { err = errors.Join(err, syscall.Unmount(disk, syscall.MNT_DETACH)) }()
 	logs := filepath.Join(o.Folder, "logs") // the harness's own, not on that disk
 	if err := os.Mkdir(logs, 0o755); err != nil {
 		return Result{}, nil, err
@@ -82,25 +81,23 @@ func (x *experiment) fill(ctx context.Context, disk string) error {
 	return os.Remove(ballast)
 }
 
-// writeBallast takes all room but diskLeft.
+// writeBallast takes all room but diskLeft, while others write too.
 func writeBallast(file, disk string) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(disk, &st); err != nil {
-		return err
+	for chunk := make([]byte, 1<<20); ; {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(disk, &st); err != nil {
+			return err
+		}
+		if int64(st.Bavail)*st.Bsize < diskLeft+int64(len(chunk)) {
+			return nil
+		}
+		if _, err := f.Write(chunk); err != nil && !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
 	}
-	free := int64(st.Bavail) * st.Bsize
-	_, err = io.CopyN(f, zeros{}, free-diskLeft)
-	return err
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	copy(p, bytes.Repeat([]byte{0}, len(p)))
-	return len(p), nil
 }
