@@ -18,8 +18,8 @@ const appendHead = `WITH doc AS (SELECT * FROM unnest($1::int[], $2::bigint[], $
     $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bytea[], $17::bytea[], $31::date[], $32::text[])
     AS t(item, blob, sent, env, bs, hw, parts, preview, ss, sf, st, df, dt, hdr, raw, sha, frame, sent_on, sc)),
  tgt AS (SELECT * FROM unnest($18::int[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bytea[], $24::bigint[], $25::timestamptz[],
-    $26::bigint[], $27::text[], $28::bytea[], $29::bigint[]) WITH ORDINALITY
-    AS t(item, acct, mb, email, thread, prefix, size, idate, flags, uidl, key, attempt, ord)),
+    $26::bigint[], $27::text[], $28::bytea[], $29::bigint[], $33::smallint[]) WITH ORDINALITY
+    AS t(item, acct, mb, email, thread, prefix, size, idate, flags, uidl, key, attempt, idate_zone, ord)),
  lck AS MATERIALIZED (SELECT id FROM mailbox WHERE id = ANY($20) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE`
 
 const appendTail = `),
@@ -38,9 +38,9 @@ const appendTail = `),
  b AS (INSERT INTO blob (id, raw_size, codec, n_chunks, sha256)
     SELECT blob, raw, 1, CASE WHEN frame IS NULL THEN 0 ELSE 1 END, sha FROM doc WHERE raw IS NOT NULL AND item IN (SELECT item FROM put)),
  f AS (INSERT INTO blob_chunk (blob_id, seq, data) SELECT blob, 0, frame FROM doc WHERE frame IS NOT NULL AND item IN (SELECT item FROM put)),
- m AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, sent_at, sent_on, env, bodystructure, hdr_wire, parts,
+ m AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, idate_zone, sent_at, sent_on, env, bodystructure, hdr_wire, parts,
       preview, sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, uidl)
-    SELECT acct, mb, uid, blob, email, thread, prefix, size, idate, sent, sent_on, env, bs, hw, parts, preview, ss, sf, st, sc, df, dt, hdr, uidl FROM put JOIN doc USING (item))
+    SELECT acct, mb, uid, blob, email, thread, prefix, size, idate, idate_zone, sent, sent_on, env, bs, hw, parts, preview, ss, sf, st, sc, df, dt, hdr, uidl FROM put JOIN doc USING (item))
  SELECT ord, uid, modseq, uidvalidity FROM put`
 
 const (
@@ -70,6 +70,7 @@ type rowSet struct {
 	prefix                  [][]byte
 	size                    []int64
 	idate                   []time.Time
+	idateZone               []int16 // minutes east of UTC
 	flags                   []int64
 	uidl                    []*string
 	key                     [][]byte
@@ -96,7 +97,8 @@ func (r *rowSet) add(it *item, withBlob bool) {
 			prefix = t.Prefix
 		}
 		r.prefix, r.size = append(r.prefix, prefix), append(r.size, t.size(it))
-		r.idate = append(r.idate, t.InternalDate)
+		_, zone := t.InternalDate.Zone()
+		r.idate, r.idateZone = append(r.idate, t.InternalDate), append(r.idateZone, int16(zone/60))
 		r.flags = append(r.flags, int64(t.Flags|t.keyword))
 		var uidl *string
 		if t.UIDL != "" {
@@ -149,6 +151,7 @@ func (r *rowSet) queue(b *pgx.Batch, sql string, node int32, put *int) {
 	b.Queue(sql, r.item, r.blob, r.sent, r.env, r.bs, r.hw, r.parts, r.preview, r.ss, r.sf, r.st, r.df, r.dt, r.hdr, r.raw, r.sha, r.frame,
 		r.ofItem, r.acct, r.mb, r.email, r.thread, r.prefix, r.size, r.idate, r.flags, r.uidl, r.key, r.attempt, node,
 		r.sent, r.sc, // sent_on is the day in the zone that the field gives
+		r.idateZone,
 	).Query(func(rows pgx.Rows) error {
 		var ord int64
 		var uid UID

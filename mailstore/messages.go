@@ -30,8 +30,8 @@ type Message struct {
 	BlobID            int64
 	EmailID, ThreadID int64 // RFC 8474
 	Prefix            []byte
-	Size              int64 // octets, prefix included
-	InternalDate      time.Time
+	Size              int64     // octets, prefix included
+	InternalDate      time.Time // in the zone that it was given in
 	SavedDate         time.Time // RFC 8514
 	Envelope          []byte    // see message.Parsed
 	BodyStructure     []byte
@@ -83,7 +83,7 @@ const (
 // messagesSQL is the SELECT list, with a constant where a field is not asked for.
 func messagesSQL(fields Fields) string {
 	var b strings.Builder
-	b.WriteString(`SELECT uid, blob_id, email_id, thread_id, size, idate, saved_at`)
+	b.WriteString(`SELECT uid, blob_id, email_id, thread_id, size, idate, idate_zone, saved_at`)
 	add := func(want Fields, columns, otherwise string) {
 		if fields&want != 0 {
 			b.WriteString(columns)
@@ -167,7 +167,8 @@ func readMessages(rows pgx.Rows, fields Fields) (page []Message, full bool, err 
 	for rows.Next() {
 		page = append(page, Message{})
 		m := &page[len(page)-1]
-		to := []any{&m.UID, &m.BlobID, &m.EmailID, &m.ThreadID, &m.Size, &m.InternalDate, &m.SavedDate,
+		var zone int16 // minutes
+		to := []any{&m.UID, &m.BlobID, &m.EmailID, &m.ThreadID, &m.Size, &m.InternalDate, &zone, &m.SavedDate,
 			&m.Prefix, &m.Envelope, &m.BodyStructure, &m.HeaderSubset, &m.Parts, &m.Preview, &m.UIDL}
 		var sent *time.Time
 		if fields&FieldSort != 0 {
@@ -176,6 +177,7 @@ func readMessages(rows pgx.Rows, fields Fields) (page []Message, full bool, err 
 		if err := rows.Scan(to...); err != nil {
 			return nil, false, err
 		}
+		m.InternalDate = inZone(m.InternalDate, int(zone))
 		if sent != nil {
 			m.SentDate = *sent
 		}
@@ -214,4 +216,12 @@ func (s UIDSet) bounds() (lo, hi []int64) {
 		lo[i], hi[i] = int64(r.Lo), int64(r.Hi)
 	}
 	return lo, hi
+}
+
+// inZone shows a time in the zone so many minutes east of UTC.
+func inZone(t time.Time, minutes int) time.Time {
+	if minutes == 0 {
+		return t.UTC()
+	}
+	return t.In(time.FixedZone("", minutes*60))
 }

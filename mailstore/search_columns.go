@@ -27,6 +27,10 @@ func (c *condition) arg(v any) string {
 	return "$" + strconv.Itoa(len(c.args))
 }
 
+// idateDay is the day of the internal date in its own zone (RFC 3501 §6.4.4:
+// disregarding time and timezone).
+const idateDay = `(idate AT TIME ZONE 'UTC' + make_interval(mins => idate_zone))::date`
+
 // add writes the condition of n. It is never NULL.
 func (c *condition) add(n node) {
 	switch n.op {
@@ -44,11 +48,11 @@ func (c *condition) add(n node) {
 		c.sql.WriteString("NOT ")
 		c.add(n.sub[0])
 	case SearchBefore:
-		c.write("idate < %s", c.arg(n.date))
+		c.write(idateDay+" < %s::date", c.arg(n.date))
 	case SearchOn:
-		c.write("(idate >= %s AND idate < %s)", c.arg(n.date), c.arg(n.date.AddDate(0, 0, 1)))
+		c.write(idateDay+" = %s::date", c.arg(n.date))
 	case SearchSince:
-		c.write("idate >= %s", c.arg(n.date))
+		c.write(idateDay+" >= %s::date", c.arg(n.date))
 	case SearchSentBefore:
 		c.write("coalesce(sent_on < %s::date, false)", c.arg(n.date))
 	case SearchSentOn:

@@ -57,6 +57,7 @@ CREATE TABLE message (                                -- immutable after insert:
   prefix bytea,                                       -- per-recipient fields, served before the blob; size includes it
   size bigint NOT NULL, idate timestamptz NOT NULL, sent_at timestamptz,
   sent_on date,                                       -- the day that the Date field names, in its own zone (RFC 3501 SENTON)
+  idate_zone smallint NOT NULL DEFAULT 0,             -- minutes east of UTC: the zone that idate was given in, which names its day (RFC 3501 SEARCH ON)
   saved_at timestamptz NOT NULL DEFAULT now(),        -- SAVEDATE
   env bytea NOT NULL, bodystructure bytea NOT NULL,   -- pre-serialised IMAP text
   hdr_wire bytea NOT NULL,                            -- verbatim bytes of the header fields that clients ask for

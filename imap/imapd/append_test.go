@@ -34,7 +34,7 @@ func TestAppend(t *testing.T) {
 		C: a SELECT box
 		S~: a OK …
 		C: a FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])
-		S: * 1 FETCH (FLAGS (\Flagged \Seen \Recent $Label1) INTERNALDATE "17-Jul-1996 09:44:25 +0000" RFC822.SIZE 20 BODY[] {20}\r\nSubject: hi\r\n\r\nhello)
+		S: * 1 FETCH (FLAGS (\Flagged \Seen \Recent $Label1) INTERNALDATE "17-Jul-1996 02:44:25 -0700" RFC822.SIZE 20 BODY[] {20}\r\nSubject: hi\r\n\r\nhello)
 		S: a OK …
 		C: a FETCH 3:4 (RFC822.SIZE BODY.PEEK[])
 		S: * 3 FETCH (RFC822.SIZE 5 BODY[] {5}\r\n12345)

@@ -96,7 +96,7 @@ func writeFlagsItem(f *fetch, m *fetched, _ *fetchItem) error {
 
 func writeInternalDate(f *fetch, m *fetched, _ *fetchItem) error {
 	f.s.enc.Raw(`INTERNALDATE "`)
-	f.s.enc.Raw(wire.FormatDateTime(m.row.InternalDate.UTC()))
+	f.s.enc.Raw(wire.FormatDateTime(m.row.InternalDate))
 	f.s.enc.Byte('"')
 	return nil
 }

@@ -167,6 +167,40 @@ func TestSearchReplies(t *testing.T) {
 	`)
 }
 
+// RFC 3501 §6.4.4: the day of the internal date is the one in its own zone, in
+// which INTERNALDATE and copies show it too.
+func TestSearchInternalDateZone(t *testing.T) {
+	p := newSite(t).open("INBOX")
+	p.run(`
+		C: a APPEND INBOX "25-Mar-2007 00:30:00 +0200" {1+}
+		C: x
+		S~: a OK …
+		C: a APPEND INBOX "24-Mar-2007 23:30:00 -0330" {1+}
+		C: x
+		S~: a OK …
+		C: a SEARCH ON 25-Mar-2007
+		S: * SEARCH 1
+		S: a OK …
+		C: a SEARCH BEFORE 25-Mar-2007
+		S: * SEARCH 2
+		S: a OK …
+		C: a SEARCH SINCE 25-Mar-2007
+		S: * SEARCH 1
+		S: a OK …
+		C: a COPY 1:2 Trash
+		S: a OK …
+		C: a SELECT Trash
+		S~: a OK …
+		C: a FETCH 1:2 INTERNALDATE
+		S: * 1 FETCH (INTERNALDATE "25-Mar-2007 00:30:00 +0200")
+		S: * 2 FETCH (INTERNALDATE "24-Mar-2007 23:30:00 -0330")
+		S: a OK …
+		C: a SEARCH NOT ON 24-Mar-2007
+		S: * SEARCH 1
+		S: a OK …
+	`)
+}
+
 // What another session stored or expunged is seen by a SEARCH that follows, but
 // EXPUNGE waits while sequence numbers are in use.
 func TestSearchSeesNews(t *testing.T) {
