@@ -2,6 +2,7 @@ package mailstore
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 
@@ -111,13 +112,22 @@ func changedSince(ctx context.Context, tx pgx.Tx, acct AccountID, mbox MailboxID
 	return collectUIDs(rows)
 }
 
+// collectUIDs reads rows of one uid each.
 func collectUIDs(rows pgx.Rows) (set UIDSet, err error) {
-	var uid UID
-	_, err = pgx.ForEachRow(rows, []any{&uid}, func() error {
+	defer rows.Close()
+	for rows.Next() {
+		raw := rows.RawValues()
+		if len(raw) == 1 && len(raw[0]) == 8 && rows.FieldDescriptions()[0].Format == pgx.BinaryFormatCode {
+			set.Add(UID(binary.BigEndian.Uint64(raw[0])))
+			continue
+		}
+		var uid UID
+		if err := rows.Scan(&uid); err != nil {
+			return nil, err
+		}
 		set.Add(uid)
-		return nil
-	})
-	return set, err
+	}
+	return set, rows.Err()
 }
 
 // flagsSQL is the statement for an operation: %[1]s is the new value, %[2]s
