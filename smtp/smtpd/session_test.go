@@ -407,3 +407,37 @@ func TestAnsweredOnlyWhenHeard(t *testing.T) {
 		t.Error("QUIT proves it")
 	}
 }
+
+// TestControlsInArguments is TRUST.md row 9: nothing that a client says breaks
+// out of the field it ends up in.
+func TestControlsInArguments(t *testing.T) {
+	s := start(t, MX, func(c *Config) { c.Limits.Errors = 1000 })
+	c := s.dial()
+	c.line()
+	for _, line := range []string{
+		"EHLO a\rX-Evil: y", "EHLO a\x00b", "EHLO a\vb", "EHLO a\tb", "EHLO a\x7fb", "EHLO a (b)", "EHLO <a>", "EHLO a;b", "EHLO \xc3\xa4", "EHLO a\u2028b",
+	} {
+		c.raw(line + "\r\n")
+		if l := c.line(); l[0] != '5' {
+			t.Errorf("%q: %s", line, l)
+		}
+	}
+	c.greet("EHLO")
+	for _, line := range []string{
+		"MAIL FROM:<\"a\rb\"@example.org>", "MAIL FROM:<a@example.org>\rRCPT TO:<b@example.test>", "MAIL FROM:<\"a\x00b\"@example.org>",
+		"MAIL FROM:<\"a\u0085X-Evil: y\"@example.org> SMTPUTF8", "MAIL FROM:<a@example.org\u2028> SMTPUTF8", "MAIL FROM:<a@[IPv6:::1\r]>",
+		"MAIL FROM:<a@example.org> SIZE=1\r2",
+	} {
+		c.raw(line + "\r\n")
+		if l := c.line(); l[0] != '5' {
+			t.Errorf("%q: %s", line, l)
+		}
+	}
+	c.play(strings.TrimPrefix(data, "\nS: 220 mx.example.test ESMTP Posthouse\n") + "C: .\nS: 250 *")
+	c.quit()
+	for l := range strings.SplitSeq(strings.TrimSuffix(string(s.mail.got[0].Received), "\r\n"), "\r\n") {
+		if !strings.HasPrefix(l, "Received: ") && !strings.HasPrefix(l, "\t") || strings.ContainsFunc(l[1:], func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("trace field %q", l)
+		}
+	}
+}
