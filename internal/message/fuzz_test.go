@@ -2,10 +2,25 @@ package message
 
 import (
 	"bytes"
+	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
 )
+
+// inMemory is a message that the parser need not copy.
+type inMemory []byte
+
+func (b inMemory) Bytes() ([]byte, bool) { return b, true }
+
+func (b inMemory) ReadAt(p []byte, off int64) (int, error) {
+	n := copy(p, b[min(off, int64(len(b))):])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
 
 // FuzzParse reads any octets, in memory and through the window, and holds what
 // every message must yield.
@@ -30,6 +45,14 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		checkParsed(t, p, size)
+		original := bytes.Clone(msg)
+		held, err := Parse(inMemory(msg), size)
+		if err != nil || !bytes.Equal(msg, original) {
+			t.Fatalf("the message was written to, %v", err)
+		}
+		if !reflect.DeepEqual(p, held) {
+			t.Errorf("read through the window:\n%+v\nin memory:\n%+v", p, held)
+		}
 		header, body, err := SearchText(bytes.NewReader(msg), size, MaxText)
 		if err != nil {
 			t.Fatal(err)

@@ -77,7 +77,11 @@ func appendFieldText(dst, name, raw []byte) []byte {
 	_, value := splitField(raw)
 	value = unfold(value)
 	dst = append(dst, 2)
-	dst = FoldBytes(dst, []byte(DecodeHeader(value)))
+	if isASCII(value) && !bytes.Contains(value, []byte("=?")) {
+		dst = FoldBytes(dst, value)
+	} else {
+		dst = FoldBytes(dst, []byte(DecodeHeader(value)))
+	}
 	if !isAddressField(name) || !oddAddresses(value) {
 		return dst
 	}

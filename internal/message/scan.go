@@ -48,6 +48,14 @@ func (s *scanner) close() {
 	}
 }
 
+// held gives a piece of the message without a copy, where all of it is in memory.
+func (s *scanner) held(from, to int64) []byte {
+	if s.pool != nil {
+		return nil
+	}
+	return s.buf[from:to:to]
+}
+
 // offset is the message offset of the next octet.
 func (s *scanner) offset() int64 { return s.read - int64(len(s.buf)-s.pos) }
 

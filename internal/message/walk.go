@@ -62,6 +62,9 @@ type openEntity struct {
 func walkMessage(r io.ReaderAt, size int64, full func(w *walk, i int32, header []byte, m *mimeHeader)) (*walk, error) {
 	w := &walk{s: newScanner(r, size), entities: make([]entity, 0, 8)}
 	defer w.s.close()
+	if w.s.pool != nil {
+		w.header = make([]byte, 0, 4<<10)
+	}
 	w.full = func(i int32, header []byte, m *mimeHeader) { full(w, i, header, m) }
 	w.begin(-1, 0, false)
 	for w.inHeader() && w.readHeader() || !w.inHeader() && w.readBody() {
@@ -79,7 +82,9 @@ func (w *walk) begin(parent int32, off int64, inner bool) {
 	}
 	w.open = append(w.open, openEntity{entity: int32(len(w.entities)), shadowed: -1})
 	w.entities = append(w.entities, e)
-	w.header = w.header[:0]
+	if w.header = w.header[:0]; w.s.pool == nil {
+		w.header = nil // the last one shares the message's memory
+	}
 }
 
 func (w *walk) top() *entity { return &w.entities[w.open[len(w.open)-1].entity] }
@@ -110,7 +115,12 @@ func (w *walk) readHeader() bool {
 				return true
 			}
 		}
-		if cut = cut || len(w.header)+len(line) > limit; !cut {
+		if cut = cut || len(w.header)+len(line) > limit; cut {
+			continue
+		}
+		if held := w.s.held(w.top().headerOff, w.s.offset()); held != nil {
+			w.header = held
+		} else {
 			w.header = append(w.header, line...)
 		}
 	}
