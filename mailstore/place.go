@@ -17,7 +17,7 @@ type batcher interface {
 }
 
 const sqlResolve = `SELECT m.id, m.account_id, m.name FROM unnest($1::bigint[], $2::text[]) AS w(a, n),
-	LATERAL (SELECT id, account_id, name FROM mailbox WHERE account_id = w.a AND name = w.n AND deleted_at IS NULL) m`
+	LATERAL (SELECT id, account_id, name FROM mailbox WHERE account_id = w.a AND name = w.n AND deleted_at IS NULL OFFSET 0) m`
 
 const sqlQuotas = `SELECT a.id, a.quota_bytes, a.quota_messages, u.bytes, u.messages FROM account a,
 	LATERAL (SELECT coalesce(sum(n_bytes), 0)::bigint AS bytes, coalesce(sum(n_msgs), 0)::bigint AS messages
