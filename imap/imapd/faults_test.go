@@ -1,7 +1,10 @@
 package imapd
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -98,4 +101,43 @@ func TestDatabaseGone(t *testing.T) {
 		S: * BYE …
 		S: i OK …
 	`)
+}
+
+// TestDrain is TRUST row 33: who waits hears BYE, who is in the middle of a
+// command may finish it.
+func TestDrain(t *testing.T) {
+	s := newSite(t)
+	idle, busy, waiting := s.open("INBOX"), s.open("INBOX"), s.login()
+	idle.run("C: a IDLE\nS: + …")
+	busy.run("C: a APPEND INBOX {12}\nS: + …")
+	done := make(chan error, 1)
+	go func() { done <- s.srv.Shutdown(t.Context()) }()
+	idle.run("S: * BYE …\nEOF:")
+	waiting.run("S: * BYE …\nEOF:")
+	select {
+	case err := <-done:
+		t.Fatalf("shut down in the middle of a command: %v", err)
+	default:
+	}
+	busy.send("Subject: x\r\n\r\n")
+	busy.run("S: * 1 EXISTS\nS: * 1 RECENT\nS: a OK …\nS: * BYE …\nEOF:")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.Dial("tcp", s.addr); err == nil {
+		t.Error("it still accepts")
+	}
+}
+
+// TestCutOff: when the time to drain is over, commands are cut off.
+func TestCutOff(t *testing.T) {
+	s := newSite(t)
+	p := s.login()
+	p.run("C: a APPEND INBOX {12}\nS: + …")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.srv.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	p.run("EOF:")
 }

@@ -23,7 +23,11 @@ func (s *session) cmdIdle(ctx context.Context, c *command) error {
 		if err := s.syncNow(ctx, false); err != nil {
 			return err
 		}
-		defer s.pokeOn(s.box.watch)()
+		stop := s.pokeOn(s.box.watch)
+		defer func() {
+			stop()
+			s.box.stale = true // a last sign may have been taken, and not followed
+		}()
 	}
 	if err := s.enc.Flush(); err != nil {
 		return err
