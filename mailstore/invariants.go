@@ -61,6 +61,11 @@ var invariants = []struct{ what, sql string }{
 		SELECT format('mailbox %s uid %s flags %s: %s keywords', s.mailbox_id, s.uid, s.flags, cardinality(b.keywords)) FROM msg_state s JOIN mailbox b ON b.id = s.mailbox_id
 		WHERE (s.flags >> 8) >> cardinality(b.keywords) <> 0 OR s.flags < 0 OR s.flags & 224 <> 0
 			OR EXISTS (SELECT FROM unnest(b.keywords) WITH ORDINALITY k(name, n) WHERE name = '' AND s.flags & (1::bigint << (7 + n::int)) <> 0)`},
+	{"every text is packed or waits for it", `
+		SELECT format('account %s body %s', account_id, blob_id) FROM (SELECT account_id, blob_id FROM message EXCEPT
+			(SELECT account_id, blob_id FROM text_todo UNION ALL SELECT account_id, unnest(blob_ids) FROM text_pack)) lost
+		WHERE NOT EXISTS (SELECT FROM account_gone g WHERE g.account_id = lost.account_id)
+		UNION ALL SELECT format('account %s pack %s: %s of %s texts', account_id, first_no, cardinality(blob_ids), n) FROM text_pack WHERE n <> cardinality(blob_ids)`},
 	{"UIDVALIDITY only rises", `
 		SELECT format('mailbox %s: uidvalidity %s, next %s', b.id, uidvalidity, uidvalidity_next) FROM mailbox b JOIN account a ON a.id = b.account_id WHERE uidvalidity >= uidvalidity_next
 		UNION ALL SELECT format('mailbox %s %s: uidvalidity %s after %s', b.id, b.name, b.uidvalidity, p.uidvalidity) FROM mailbox b JOIN mailbox_past p USING (account_id, name)

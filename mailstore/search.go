@@ -33,16 +33,18 @@ func (s *Store) Search(ctx context.Context, acct AccountID, mbox MailboxID, v *V
 		return err
 	})
 	if err == nil && n.uses&usesTexts != 0 {
-		err = s.noteBodySearch(ctx, acct)
+		s.noteBodySearch(ctx, acct)
 	}
 	return found, dbError("search", err)
 }
 
-// noteBodySearch remembers, to the day, that the account searches its texts.
-func (s *Store) noteBodySearch(ctx context.Context, acct AccountID) error {
-	_, err := s.pool.Exec(ctx, `UPDATE account SET body_searched_at = now() WHERE id = $1
-		AND (body_searched_at IS NULL OR body_searched_at < now() - interval '1 day')`, acct)
-	return err
+// noteBodySearch remembers, to the day, that the account searches its texts. The
+// search has its answer whether or not that succeeds.
+func (s *Store) noteBodySearch(ctx context.Context, acct AccountID) {
+	if _, err := s.pool.Exec(ctx, `UPDATE account SET body_searched_at = now() WHERE id = $1
+		AND (body_searched_at IS NULL OR body_searched_at < now() - interval '1 day')`, acct); err != nil {
+		s.log.InfoContext(ctx, "a search was not noted", "event", "search_unnoted", "account", int64(acct), "err", err)
+	}
 }
 
 // search is one search under way.
