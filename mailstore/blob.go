@@ -17,9 +17,6 @@ import (
 // range can be read by fetching the frames that it touches.
 const frameSize = 256 << 10
 
-// codecZstd is the value of blob.codec for independent zstd frames.
-const codecZstd = 1
-
 // framesAtOnce bounds what a large body takes in memory while it is stored.
 const framesAtOnce = 4
 
@@ -55,6 +52,7 @@ func encodeFrame(body *spool.Spool, n int) ([]byte, error) {
 	return encoder.EncodeAll(raw, make([]byte, 0, size/2+64)), nil
 }
 
+// insertBlob: codec 1 is independent zstd frames.
 const insertBlob = `INSERT INTO blob (id, raw_size, codec, n_chunks, sha256) VALUES ($1, $2, 1, $3, $4)`
 
 // storeBlob inserts a body of any size inside tx, with bounded memory.

@@ -11,11 +11,6 @@ import (
 // deliveries of the same octets) and decides where each target goes. Nothing is
 // locked yet.
 
-// batcher is a connection or a transaction.
-type batcher interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}
-
 const sqlResolve = `SELECT m.id, m.account_id, m.name FROM unnest($1::bigint[], $2::text[]) AS w(a, n),
 	LATERAL (SELECT id, account_id, name FROM mailbox WHERE account_id = w.a AND name = w.n AND deleted_at IS NULL OFFSET 0) m`
 

@@ -14,7 +14,6 @@ import (
 // Options are what Open can be told. The zero value works.
 type Options struct {
 	Log       *slog.Logger  // nil: slog.Default()
-	SpoolDir  string        // where bodies beyond memory are spooled
 	ViewBytes int64         // budget of cached views in bytes; 0: 64 MiB
 	Grace     time.Duration // how long expunged messages stay; 0: 14 days
 	Poll      time.Duration // how often watched mailboxes are polled behind NOTIFY; 0: 20 s

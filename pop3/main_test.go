@@ -54,7 +54,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	s := &site{t: t, pool: pgtest.Pool(t), log: &logBuffer{}}
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(s.log, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	if s.store, err = mailstore.Open(t.Context(), s.pool, mailstore.Options{Log: log, SpoolDir: t.TempDir()}); err != nil {
+	if s.store, err = mailstore.Open(t.Context(), s.pool, mailstore.Options{Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	if s.dir, err = directory.New(s.pool, directory.Options{Key: []byte(strings.Repeat("k", 32)), Log: log,

@@ -53,7 +53,7 @@ func newSite(t testing.TB, change ...func(*Config)) *site {
 	ctx := t.Context()
 	panics := new(atomic.Int32)
 	log := slog.New(slog.NewTextHandler(testLog{t, panics}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := mailstore.Open(ctx, pool, mailstore.Options{Log: log, SpoolDir: t.TempDir()})
+	store, err := mailstore.Open(ctx, pool, mailstore.Options{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 func (s *site) node() *site {
 	s.t.Helper()
 	pool := pgtest.PoolOn(s.t, s.pool.Config().ConnString())
-	store, err := mailstore.Open(s.t.Context(), pool, mailstore.Options{Log: s.srv.Log, SpoolDir: s.t.TempDir()})
+	store, err := mailstore.Open(s.t.Context(), pool, mailstore.Options{Log: s.srv.Log})
 	if err != nil {
 		s.t.Fatal(err)
 	}

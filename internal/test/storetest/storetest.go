@@ -32,9 +32,6 @@ func OpenOn(t testing.TB, pool *pgxpool.Pool, opt mailstore.Options) *mailstore.
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
-	if opt.SpoolDir == "" {
-		opt.SpoolDir = t.TempDir()
-	}
 	s, err := mailstore.Open(context.Background(), pool, opt)
 	if err != nil {
 		t.Fatal(err)
