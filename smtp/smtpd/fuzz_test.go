@@ -52,11 +52,11 @@ func converse(t *testing.T, mode Mode, sent string) (replies string, got *pile) 
 	if !srv.register(c) || !hand.give(c) {
 		t.Fatal("not served")
 	}
+	srv.sessions.Wait()
 	if err := engine.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	<-done // net.ErrClosed or nil
-	srv.sessions.Wait()
 	srv.stop()
 	return sock.out.String(), got
 }

@@ -204,12 +204,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for _, p := range ports {
-			p.engine.Shutdown(context.Background()) // closes hand; without a deadline there is no error
-			<-p.done
-		}
 		s.welcome.Wait()
 		s.sessions.Wait()
+		for _, p := range ports { // idle now: go-smtp must not accept while it waits
+			if err := p.engine.Shutdown(context.Background()); err != nil {
+				s.log.Error("close the SMTP engine", "event", "smtp.engine", "error", err.Error())
+			}
+			<-p.done
+		}
 	}()
 	var late error
 	select {
