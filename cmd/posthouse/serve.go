@@ -66,7 +66,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return cancelled(ctx, err)
 	}
 	defer ground.clear()
-	store, err := mailstore.Open(life, ground.pool, mailstore.Options{Log: log, SpoolDir: cfg.SpoolDir()})
+	store, err := mailstore.Open(life, ground.pool, mailstore.Options{Log: log})
 	if err != nil {
 		return fmt.Errorf("open the mailstore: %w", err)
 	}
