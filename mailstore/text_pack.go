@@ -25,7 +25,7 @@ const (
 
 // maxPack bounds what a frame of a pack decompresses to: texts up to packOctets
 // and one more, or the headers of packTexts messages.
-const maxPack = packTexts*(message.MaxHeader+message.MaxHeader/2) + message.MaxText
+const maxPack = packTexts*(message.MaxHeaderText+1) + message.MaxText
 
 var (
 	packEncoder = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),

@@ -107,7 +107,7 @@ func sortMailbox(list []address) string {
 	if len(list) == 0 {
 		return ""
 	}
-	return clip(Fold(DecodeHeader(list[0].mailbox)), maxSubject)
+	return sortText(list[0].mailbox)
 }
 
 // sortDisplay is the key of SORT=DISPLAY (RFC 5957 §3): the display name of the
@@ -118,13 +118,18 @@ func sortDisplay(list []address) string {
 	}
 	a := &list[0]
 	if a.role == groupStart {
-		return clip(Fold(DecodeHeader(a.mailbox)), maxSubject)
+		return sortText(a.mailbox)
 	}
-	if name := Fold(DecodeHeader(a.name)); strings.Trim(name, " ") != "" {
-		return clip(name, maxSubject)
+	if name := sortText(a.name); strings.Trim(name, " ") != "" {
+		return name
 	}
 	if len(a.host) == 0 {
 		return sortMailbox(list)
 	}
-	return clip(Fold(DecodeHeader(a.mailbox)+"@"+DecodeHeader(a.host)), maxSubject)
+	return clip(sortText(a.mailbox)+"@"+sortText(a.host), maxSubject)
+}
+
+// sortText decodes and folds the beginning of a text.
+func sortText(raw []byte) string {
+	return clip(Fold(DecodeHeader(clip(raw, 4*maxSubject))), maxSubject)
 }

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"strings"
-	"unicode/utf8"
 )
 
 // MaxText is how much folded text of one message's body SEARCH looks into, in
 // octets. What lies beyond in a larger text is not found.
 const MaxText = 4 << 20
+
+// MaxHeaderText bounds the folded text of a header, in octets: folded, most take
+// as much as they have.
+const MaxHeaderText = MaxHeader * 3 / 2
 
 // Text is the decoded, folded text of a message's body for SEARCH, up to limit
 // octets: all its text parts, the headers of the messages in it, and the names
@@ -28,7 +30,7 @@ func SearchText(r io.ReaderAt, size int64, limit int64) (header, body []byte, er
 	w, err := walkMessage(r, size, func(w *walk, i int32, h []byte, m *mimeHeader) {
 		switch {
 		case i == 0:
-			header = AppendHeaderText(make([]byte, 0, len(h)), h)
+			header = clip(AppendHeaderText(make([]byte, 0, len(h)), h), MaxHeaderText)
 		case w.entities[i].inner:
 			t.innerHeader(h)
 		}
@@ -135,8 +137,22 @@ func (t *textReader) entity(e *entity) error {
 		text = t.plain
 	}
 	t.part()
-	t.out = FoldBytes(t.out, text)
+	t.fold(text)
 	return nil
+}
+
+// fold appends folded text, in pieces: some characters fold to eleven times
+// their octets, and what is beyond the limit is not even made.
+func (t *textReader) fold(text []byte) {
+	space := false
+	for len(text) > 0 && len(t.out) < t.limit {
+		piece := clip(text, 64<<10)
+		if len(piece) == 0 {
+			piece = text // continuation octets without a start
+		}
+		t.out, space = appendFold(t.out, piece, space)
+		text = text[len(piece):]
+	}
 }
 
 func (t *mediaType) isText() bool {
@@ -164,86 +180,4 @@ func readBody(r io.ReaderAt, e *entity, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return b, nil
-}
-
-const (
-	previewRunes  = 200 // RFC 8970 §3.1
-	previewOctets = 256
-	previewPlain  = 4 << 10  // octets of a text part that are looked at
-	previewHTML   = 64 << 10 // of an HTML part, which may begin with styles
-)
-
-// preview is the beginning of the first text part that has any text (RFC 8970),
-// its white space collapsed.
-func preview(r io.ReaderAt, w *walk) (string, error) {
-	tries := 0
-	for i := range w.entities {
-		e := &w.entities[i]
-		if e.kind != leaf || !e.typ.isText() || e.typ.filename != "" || e.bodyLen == 0 {
-			continue
-		}
-		limit := int64(previewPlain)
-		if e.typ.isHTML() {
-			limit = previewHTML
-		}
-		body, err := readBody(r, e, limit)
-		if err != nil {
-			return "", err
-		}
-		text := decodeCharsetBytes(decodeTransfer(body, e.typ.encoding), e.typ.charset)
-		if e.typ.isHTML() {
-			text = appendHTMLText(nil, text)
-		}
-		if p := collapse(text); p != "" {
-			return p, nil
-		}
-		if tries++; tries == 4 {
-			break
-		}
-	}
-	return "", nil
-}
-
-// collapse makes the preview of a text.
-func collapse(text []byte) string {
-	out := make([]byte, 0, previewOctets)
-	runes, space := 0, false
-	for len(text) > 0 && runes < previewRunes {
-		r, n := utf8.DecodeRune(text)
-		if r == utf8.RuneError && n == 1 && !utf8.FullRune(text) {
-			break // cut in the middle of a character
-		}
-		text = text[n:]
-		switch folded := foldSpace(r); {
-		case folded == ' ':
-			space = len(out) > 0
-			continue
-		case folded < 0:
-			continue
-		}
-		if space {
-			out, space = append(out, ' '), false
-			if runes++; runes == previewRunes {
-				break
-			}
-		}
-		if len(out)+utf8.RuneLen(r) > previewOctets {
-			break
-		}
-		out = utf8.AppendRune(out, r)
-		runes++
-	}
-	return strings.TrimRight(string(out), " ")
-}
-
-// foldSpace is ' ' for white space and controls, -1 for what fills the start of
-// newsletters unseen (zero-width and joining characters), else r.
-func foldSpace(r rune) rune {
-	switch {
-	case r == 0xad, r == 0x34f, 0x200b <= r && r <= 0x200f, r == 0x2060, r == 0xfeff:
-		return -1
-	case r < utf8.RuneSelf && foldASCII[r] == ' ', r >= utf8.RuneSelf && foldRune(r) == " ":
-		return ' '
-	}
-	return r
 }

@@ -303,3 +303,17 @@ func TestPreview(t *testing.T) {
 		}
 	}
 }
+
+// TestTextBounds folds what grows most: U+FDFA becomes eleven times its octets.
+func TestTextBounds(t *testing.T) {
+	grow := strings.Repeat("\ufdfa", MaxHeader/3-100)
+	msg := "Subject: " + grow + "\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + strings.Repeat(grow, 3)
+	header, body := searchText(t, msg)
+	if len(header) > MaxHeaderText || len(body) > MaxText || len(body) < MaxText-100 {
+		t.Errorf("header of %d octets, body of %d", len(header), len(body))
+	}
+	p := parse(t, msg)
+	if p.HeaderText != HeaderTextCut || len(p.SortSubject) > 20*maxSubject {
+		t.Errorf("header text of %d octets, sort key of %d", len(p.HeaderText), len(p.SortSubject))
+	}
+}
