@@ -110,7 +110,7 @@ func (m *mimeHeader) parseType(value []byte) {
 	m.params = params
 	major, minor, _ := bytes.Cut(typ, []byte("/"))
 	major, minor = bytes.Trim(major, " \t"), bytes.Trim(minor, " \t")
-	if minor == nil || len(minor) == 0 {
+	if len(minor) == 0 {
 		if !equalFold(major, "text") {
 			m.params = m.params[:0]
 			return

@@ -35,7 +35,7 @@ type Parsed struct {
 
 // Parse reads a message of size octets. Its only errors are those of r: any
 // octets are a message. Time is linear in size; memory is bounded by the limits
-// of the package, about 4 MiB at worst, and a few KiB for most mail.
+// of the package: about 20 KiB for most mail, some 20 MiB for the worst.
 func Parse(r io.ReaderAt, size int64) (*Parsed, error) {
 	p := &Parsed{Size: size}
 	var st structure
@@ -118,7 +118,7 @@ func messageIDs(ids []string, s []byte, n int) []string {
 }
 
 func withoutSpace(s []byte) []byte {
-	if bytes.IndexAny(s, " \t\r\n\x00") < 0 {
+	if !bytes.ContainsAny(s, " \t\r\n\x00") {
 		return s
 	}
 	return bytes.Map(func(r rune) rune {
