@@ -2,22 +2,16 @@ package e2e
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/emersion/go-imap/v2"
-
-	"posthouse/e2e/node"
 )
 
 // TestStartAgain starts on a new folder, stops, and starts again: passwords,
@@ -220,126 +214,5 @@ func TestPages(t *testing.T) {
 	out, err := n.Command(t.Context(), "", "status", "--json")
 	if err != nil || !strings.Contains(out, `"ready": true`) {
 		t.Errorf("status: %s %v", out, err)
-	}
-}
-
-// TestExitCodes starts servers that cannot start.
-func TestExitCodes(t *testing.T) {
-	t.Parallel()
-	dir := folder(t)
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer busy.Close()
-	closed := filepath.Join(dir, "closed")
-	if err := os.Mkdir(closed, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	bad := write(t, dir, "bad.toml", []byte("hostname = \n"))
-	for _, tt := range []struct {
-		name, want string
-		code       int
-		args       []string
-		root       bool // only for root
-	}{
-		{name: "busy port", code: 77, want: busy.Addr().String(), args: []string{"--listen", "smtp=" + busy.Addr().String(), "--data", filepath.Join(dir, "a")}},
-		{name: "bad file", code: 78, want: "bad.toml:1", args: []string{"--config", bad}},
-		{name: "no database", code: 69, want: "does not answer", args: []string{"--data", filepath.Join(dir, "b"), "--database", "postgres://127.0.0.1:1/x"}},
-		{name: "closed folder", code: 78, want: closed, args: []string{"--data", filepath.Join(closed, "data")}, root: true},
-	} {
-		if tt.root && os.Geteuid() != 0 {
-			t.Logf("%s: left out, it needs root", tt.name)
-			continue
-		}
-		args := append([]string{"serve", "--local", "--json-ready"}, tt.args...)
-		for _, name := range []string{"smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s", "http"} {
-			if name != "smtp" || tt.code != 77 {
-				args = append(args, "--listen", name+"=127.0.0.1:0")
-			}
-		}
-		out, err := exec.Command(binary, args...).CombinedOutput()
-		exit, ok := errors.AsType[*exec.ExitError](err)
-		if !ok || exit.ExitCode() != tt.code || !strings.Contains(string(out), tt.want) {
-			t.Errorf("%s: %v, want %d and %q: %s", tt.name, err, tt.code, tt.want, out)
-		}
-	}
-}
-
-// TestDefaultPortMoves starts two servers on the default port of one listener.
-func TestDefaultPortMoves(t *testing.T) {
-	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:8025")
-	if err == nil {
-		defer taken.Close()
-	}
-	cmd := exec.Command(binary, "serve", "--local", "--json-ready", "--ephemeral",
-		"--listen", "smtp=127.0.0.1:0", "--listen", "submission=off", "--listen", "submissions=off", "--listen", "imap=127.0.0.1:0",
-		"--listen", "imaps=127.0.0.1:0", "--listen", "pop3=off", "--listen", "pop3s=off")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line := make([]byte, 4096)
-	k, err := out.Read(line)
-	if err != nil || bytes.Contains(line[:k], []byte(`"http":"127.0.0.1:8025"`)) || !bytes.Contains(line[:k], []byte(`"http":"127.0.0.1:80`)) {
-		t.Errorf("%s, %v", line[:k], err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestTwoNodes lets two servers share one database. What one takes the other
-// shows at once, and it goes on when the first is killed. A third one has the
-// database, so that it stays.
-func TestTwoNodes(t *testing.T) {
-	t.Parallel()
-	base := start(t, "--ephemeral", "--account", "carol@example.test:"+password)
-	receive := start(t, "--data", filepath.Join(folder(t), "data"), "--database", base.Database) // killed: it could not remove it
-	read, err := node.Start(binary, folder(t), []string{"POSTHOUSE_DATABASE_URL=" + base.Database}, "--ephemeral", "--account", "carol@example.test:"+password)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := read.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	came := make(chan uint32, 100)
-	c := login(t, read, "carol@example.test", password, exists(came))
-	if _, err := c.Select("INBOX", nil).Wait(); err != nil {
-		t.Fatal(err)
-	}
-	idle, err := c.Idle()
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	deliver(t, receive.Listen["smtp"], "carol@example.test", "through the other")
-	await(t, came, 1)
-	t.Logf("from connecting on one node to EXISTS on the other: %s", time.Since(begin).Round(time.Millisecond))
-	receive.Kill()
-	deliver(t, read.Listen["smtp"], "carol@example.test", "after the kill")
-	await(t, came, 2)
-	deliver(t, base.Listen["smtp"], "carol@example.test", "through the third")
-	await(t, came, 3)
-	if err := idle.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := idle.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	var all imap.SeqSet
-	all.AddRange(1, 0)
-	messages, err := c.Fetch(all, &imap.FetchOptions{UID: true, RFC822Size: true}).Collect()
-	if err != nil || len(messages) != 3 {
-		t.Errorf("FETCH: %d messages, %v", len(messages), err)
 	}
 }

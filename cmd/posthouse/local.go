@@ -10,10 +10,13 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/jackc/pgx/v5"
 
 	"posthouse/internal/config"
 	"posthouse/internal/directory"
@@ -52,6 +55,8 @@ func parseLogin(arg string) (login, error) {
 // 0600 so that they stay when it is started again.
 type passwords map[string]string
 
+const passwordFile = "local-passwords.json" // in the data folder
+
 func readPasswords(file string) (passwords, error) {
 	p := make(passwords)
 	text, err := os.ReadFile(file)
@@ -67,6 +72,25 @@ func readPasswords(file string) (passwords, error) {
 	return p, nil
 }
 
+// neighbour adds the passwords that another node of the same private cluster
+// has made up: the accounts are the same, and the cluster's socket lies in that
+// node's data folder.
+func (p passwords) neighbour(database string) {
+	c, err := pgx.ParseConfig(database)
+	if err != nil || filepath.Base(c.Host) != "run" {
+		return // a database of the user's own
+	}
+	theirs, err := readPasswords(filepath.Join(filepath.Dir(c.Host), passwordFile))
+	if err != nil {
+		return // another user's
+	}
+	for address, password := range theirs {
+		if _, known := p[address]; !known {
+			p[address] = password
+		}
+	}
+}
+
 // of gives the password for an address, made up at first; whether it is new.
 func (p passwords) of(address string) (string, bool) {
 	if known, ok := p[address]; ok {
@@ -79,9 +103,13 @@ func (p passwords) of(address string) (string, bool) {
 // localLogins makes sure that the accounts of a local server exist: those asked
 // for with their passwords, alice and bob, and the captured inbox.
 func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, asked []login) (accounts []login, inbox *login, err error) {
-	kept, err := readPasswords(c.PasswordFile())
+	file := filepath.Join(c.Data, passwordFile)
+	kept, err := readPasswords(file)
 	if err != nil {
 		return nil, nil, err
+	}
+	if c.Database != "" {
+		kept.neighbour(c.Database)
 	}
 	accounts = slices.Clone(asked)
 	changed := false
@@ -96,7 +124,7 @@ func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, 
 	if changed {
 		text, err := json.MarshalIndent(kept, "", "  ")
 		if err == nil {
-			err = config.ReplaceSecret(c.PasswordFile(), append(text, '\n'))
+			err = config.ReplaceSecret(file, append(text, '\n'))
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("keep the local passwords: %w", err)

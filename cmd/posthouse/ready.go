@@ -53,12 +53,11 @@ func (r ready) page(out io.Writer, local bool) error {
 		fmt.Fprintf(w, "  %s\tpassword %s\tholds all mail to other domains\n", r.Captured.Address, or(r.Captured.Password, "(changed since)"))
 	}
 	fmt.Fprintf(w, "\n  CA\t%s\n  data\t%s\n  database\t%s\n", r.CA, r.Data, r.Database)
-	if local && r.Listen["smtp"] != "" {
-		fmt.Fprintf(w, "\nSend one:  swaks --server %s --to %s\n", r.Listen["smtp"], localAccounts[0])
-		if imaps := r.Listen["imaps"]; imaps != "" {
-			_, port, _ := strings.Cut(imaps, ":")
-			fmt.Fprintf(w, "Read it:   curl --cacert %s -u %s:PASSWORD 'imaps://localhost:%s/INBOX;UID=1'\n", r.CA, localAccounts[0], port)
-		}
+	if local && r.Listen[config.SMTP] != "" && r.Listen[config.IMAPS] != "" && len(r.Accounts) > 0 {
+		to := r.Accounts[0]
+		_, port, _ := strings.Cut(r.Listen[config.IMAPS], ":")
+		fmt.Fprintf(w, "\nSend one:  swaks --server %s --to %s\n", r.Listen[config.SMTP], to.Address)
+		fmt.Fprintf(w, "Read it:   curl --cacert %s -u %s:%s 'imaps://localhost:%s/INBOX;UID=1'\n", r.CA, to.Address, or(to.Password, "PASSWORD"), port)
 	}
 	fmt.Fprintf(w, "\nCtrl-C stops it.\n\n")
 	return w.Flush()

@@ -84,19 +84,28 @@ var listeners = []string{"smtp", "submission", "submissions", "imap", "imaps", "
 // Start runs `serve --local` with args and waits for the ready line. Standard
 // error goes to a file in logs. Variables are added to the environment.
 func Start(binary, logs string, variables []string, args ...string) (*Node, error) {
+	all := []string{"serve", "--local", "--json-ready"}
+	for _, name := range listeners {
+		if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, name+"=") }) {
+			all = append(all, "--listen", name+"=127.0.0.1:0")
+		}
+	}
+	return run(binary, logs, variables, append(all, args...))
+}
+
+// StartSite runs `serve` with a configuration file.
+func StartSite(binary, logs, config string) (*Node, error) {
+	return run(binary, logs, nil, []string{"serve", "--json-ready", "--config", config})
+}
+
+func run(binary, logs string, variables, args []string) (*Node, error) {
 	f, err := os.CreateTemp(logs, "node-*.log")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	all := []string{"serve", "--local", "--json-ready"}
-	for _, name := range listeners {
-		if !slices.ContainsFunc(args, func(a string) bool { return len(a) > len(name) && a[:len(name)+1] == name+"=" }) {
-			all = append(all, "--listen", name+"=127.0.0.1:0")
-		}
-	}
 	n := &Node{Binary: binary, log: f.Name(), exited: make(chan struct{})}
-	n.cmd = exec.Command(binary, append(all, args...)...)
+	n.cmd = exec.Command(binary, args...)
 	n.cmd.Env = append(os.Environ(), variables...)
 	n.cmd.Stderr = f
 	pipe, err := n.cmd.StdoutPipe()

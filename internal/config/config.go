@@ -135,10 +135,9 @@ func DefaultData() string {
 	return filepath.Join(home, ".local", "share", "posthouse")
 }
 
-// SpoolDir, CADir and PasswordFile are places inside Data.
-func (c *Config) SpoolDir() string     { return filepath.Join(c.Data, "spool") }
-func (c *Config) CADir() string        { return filepath.Join(c.Data, "ca") }
-func (c *Config) PasswordFile() string { return filepath.Join(c.Data, "local-passwords.json") }
+// SpoolDir and CADir are places inside Data.
+func (c *Config) SpoolDir() string { return filepath.Join(c.Data, "spool") }
+func (c *Config) CADir() string    { return filepath.Join(c.Data, "ca") }
 
 // PlainAuth says whether clients may log in without TLS.
 func (c *Config) PlainAuth() bool { return c.Local && !c.RequireTLS }
