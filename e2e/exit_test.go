@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"net"
@@ -53,6 +54,43 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("%s: %v, want %d and %q: %s", tt.name, err, tt.code, tt.want, out)
 		}
 	}
+}
+
+// TestSecondServer starts a server on the folder of one that runs.
+func TestSecondServer(t *testing.T) {
+	t.Parallel()
+	n := server(t)
+	out, err := exec.Command(binary, "serve", "--local", "--data", n.Data).CombinedOutput()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || exit.ExitCode() != 4 || !strings.Contains(string(out), "--database") {
+		t.Errorf("%v, want 4 and how to join: %s", err, out)
+	}
+}
+
+// TestStopWhileStarting ends a first start in the middle; the next one is whole.
+func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(folder(t), "data")
+	cmd := exec.Command(binary, "serve", "--local", "--json-ready", "--data", data)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(log)
+	for lines.Scan() && !strings.Contains(lines.Text(), "postgres_init") {
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("a start that was ended: %v", err)
+	}
+	start(t, "--data", data)
 }
 
 // TestDefaultPortMoves starts two servers on the default port of one listener.
