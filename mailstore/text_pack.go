@@ -18,6 +18,10 @@ import (
 // A pack holds the folded texts of up to packTexts bodies of one account, each
 // ended by 0x00, which folded text has not, as one zstd frame; their headers'
 // texts stand in a frame of their own, so that SEARCH BODY does not read them.
+//
+// S2 in place of zstd decodes a pack three times as fast in a loop over one
+// pack, but hardly faster over the 1,000 packs of a mailbox, for half as much
+// space again: it was measured, and left.
 const (
 	packTexts  = 16
 	packOctets = 128 << 10 // of body texts; a larger text is alone
