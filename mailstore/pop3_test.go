@@ -197,7 +197,7 @@ func TestMaildropCommitMany(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := openDrop(t, s, alice)
-		for i := range m.Len() {
+		for i := 0; c.policy == "keep" && i < m.Len(); i++ {
 			if err := m.Retrieved(ctx, i, true); err != nil {
 				t.Fatal(err)
 			}
