@@ -5,6 +5,7 @@
 //	go run ./bench mailbox       FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE in a mailbox of --n messages
 //	go run ./bench idle          memory per idle TLS session
 //	go run ./bench login         CPU per login
+//	go run ./bench users         whether a refused login tells that an account exists
 //	go run ./bench isolation     delivery latency while another account works hard
 //	go run ./bench memory        server memory with ten 25 MB mails in flight, and idle
 //
@@ -41,6 +42,7 @@ var benchmarks = []benchmark{
 	{"mailbox", "FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE", benchMailbox},
 	{"idle", "memory per idle TLS session", benchIdle},
 	{"login", "CPU per login", benchLogin},
+	{"users", "whether a refused login tells that an account exists", benchUsers},
 	{"isolation", "delivery latency beside a busy account", benchIsolation},
 	{"memory", "server memory, idle and under ten 25 MB mails", benchMemory},
 }

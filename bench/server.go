@@ -17,6 +17,7 @@ import (
 type server struct {
 	name              string
 	smtp, imap, imaps string // addresses
+	pop3              string // Posthouse's
 	root              int    // pid whose tree is measured
 	more              []int  // further roots (Dovecot beside Postfix)
 	database          string // Posthouse's, to see when the text packs are done
@@ -101,6 +102,7 @@ func startPosthouse(binary string) (*server, error) {
 		return nil, fmt.Errorf("posthouse did not become ready: %w\n%s", err, text)
 	}
 	return &server{name: "posthouse", smtp: ready.Listen["smtp"], imap: ready.Listen["imap"], imaps: ready.Listen["imaps"],
+		pop3: ready.Listen["pop3"],
 		root: cmd.Process.Pid, database: ready.Database,
 		stop: func() {
 			cmd.Process.Signal(os.Interrupt)
