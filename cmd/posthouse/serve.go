@@ -34,7 +34,7 @@ type serveCmd struct {
 	Hostname   string   `help:"The server's name."`
 	RequireTLS bool     `name:"require-tls" help:"With --local: refuse to log in without TLS, as a site does."`
 	NoCapture  bool     `help:"With --local: answer on the SMTP port as a site does, 550 to strangers who write to other domains. Mail of authenticated users is captured all the same."`
-	Limits     bool     `help:"With --local: limit the rate of failed logins for loopback clients too."`
+	Limits     bool     `help:"With --local: limit failed logins and connections per address for loopback clients too."`
 }
 
 // Run is the life of a server: everything is made here and handed to those who
@@ -92,7 +92,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return err
 	}
 	gate := admission.New(admission.Limits{
-		Total: cfg.Limits.Connections, PerAddress: cfg.Limits.ConnectionsPerAddress, PerAccount: cfg.Limits.ConnectionsPerAccount,
+		Total: cfg.Limits.Connections, PerAddress: cfg.PerAddress(), PerAccount: cfg.Limits.ConnectionsPerAccount,
 	})
 
 	// The protocols, and local delivery behind the one that receives.

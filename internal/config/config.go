@@ -54,7 +54,9 @@ type Config struct {
 	RequireTLS bool `toml:"-"`
 	// Capture keeps mail for other domains in a virtual inbox (local mode).
 	Capture bool `toml:"-"`
-	// Throttle limits loopback clients as well; local mode exempts them.
+	// Throttle limits loopback clients as well, in failed logins and in
+	// connections per address; local mode exempts them, for there every client
+	// has that address.
 	Throttle bool `toml:"-"`
 }
 
@@ -69,11 +71,18 @@ type Limits struct {
 	MessageBytes          int64 `toml:"message_bytes"`
 	Recipients            int   `toml:"recipients"`
 	SpoolMemoryBytes      int   `toml:"spool_memory_bytes"` // of one message, before it goes to a file
-	IMAPLineBytes         int   `toml:"imap_line_bytes"`    // of one command, literals not counted
 	Connections           int   `toml:"connections"`
 	ConnectionsPerAddress int   `toml:"connections_per_address"`
 	ConnectionsPerAccount int   `toml:"connections_per_account"`
 	DrainSeconds          int   `toml:"drain_seconds"` // what sessions get to finish at a stop
+}
+
+// PerAddress is the cap of connections from one address, 0 for none.
+func (c *Config) PerAddress() int {
+	if !c.Throttle {
+		return 0 // local mode, where there are none but loopback clients
+	}
+	return c.Limits.ConnectionsPerAddress
 }
 
 // Drain is DrainSeconds as a duration.
@@ -110,7 +119,6 @@ func common() Config {
 			MessageBytes:          64 << 20,
 			Recipients:            1000,
 			SpoolMemoryBytes:      256 << 10,
-			IMAPLineBytes:         1 << 20,
 			Connections:           10_000,
 			ConnectionsPerAddress: 100,
 			ConnectionsPerAccount: 30,

@@ -125,7 +125,6 @@ func (c *Config) checkLimits() error {
 		{"message_bytes", l.MessageBytes, 64 << 10, 1 << 30},
 		{"recipients", int64(l.Recipients), 100, 100_000}, // RFC 5321 §4.5.3.1.8: at least 100
 		{"spool_memory_bytes", int64(l.SpoolMemoryBytes), 4 << 10, 16 << 20},
-		{"imap_line_bytes", int64(l.IMAPLineBytes), 8 << 10, 16 << 20},
 		{"connections", int64(l.Connections), 10, 1_000_000},
 		{"connections_per_address", int64(l.ConnectionsPerAddress), 1, 1_000_000},
 		{"connections_per_account", int64(l.ConnectionsPerAccount), 1, 1_000_000},
