@@ -95,15 +95,16 @@ func (s *Store) Mailbox(ctx context.Context, acct AccountID, name string) (Mailb
 }
 
 // ClaimRecent gives \Recent to the caller's session (SELECT, not EXAMINE): the
-// messages with UIDs from the one returned on are recent to it and to no other.
-func (s *Store) ClaimRecent(ctx context.Context, acct AccountID, mbox MailboxID) (UID, error) {
-	var first, next UID
-	err := s.pool.QueryRow(ctx, `SELECT first_recent, uidnext FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
-		mbox, acct).Scan(&first, &next)
+// messages with UIDs from first up to, not including, next are recent to it and
+// to no other. What came after next, which the session has not seen yet, stays
+// to be claimed with it.
+func (s *Store) ClaimRecent(ctx context.Context, acct AccountID, mbox MailboxID, next UID) (first UID, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT first_recent FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
+		mbox, acct).Scan(&first)
 	if err == nil && first < next { // else nothing to claim: no lock, no write
 		err = s.pool.QueryRow(ctx, `WITH old AS (SELECT id, first_recent FROM mailbox WHERE id = $1 FOR NO KEY UPDATE),
-			new AS (UPDATE mailbox m SET first_recent = m.uidnext FROM old WHERE m.id = old.id)
-			SELECT first_recent FROM old`, mbox).Scan(&first)
+			new AS (UPDATE mailbox m SET first_recent = least($2, m.uidnext) FROM old WHERE m.id = old.id AND old.first_recent < $2)
+			SELECT first_recent FROM old`, mbox, next).Scan(&first)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoMailbox

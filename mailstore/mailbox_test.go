@@ -176,18 +176,18 @@ func TestClaimRecent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
-		arrive int
-		want   mailstore.UID // from here on recent
-	}{{0, 1}, {2, 1}, {0, 3}, {1, 3}, {0, 4}} {
+		arrive     int
+		next, want mailstore.UID // seen up to next; from want on recent
+	}{{0, 1, 1}, {2, 3, 1}, {0, 3, 3}, {2, 4, 3}, {0, 4, 4}, {0, 5, 4}, {0, 3, 5}, {0, 9, 5}, {5, 11, 5}} {
 		for i := range step.arrive {
 			storetest.Append(t, s, alice, "INBOX", mailText(i), 0)
 		}
-		if got, err := s.ClaimRecent(ctx, alice, m.ID); err != nil || got != step.want {
-			t.Errorf("after %d more: claimed from %d, %v; want %d", step.arrive, got, err, step.want)
+		if got, err := s.ClaimRecent(ctx, alice, m.ID, step.next); err != nil || got != step.want {
+			t.Errorf("%+v: claimed from %d, %v", step, got, err)
 		}
 	}
 	bob := storetest.Account(t, s, "bob@example.test")
-	if _, err := s.ClaimRecent(ctx, bob, m.ID); !errors.Is(err, mailstore.ErrNoMailbox) {
+	if _, err := s.ClaimRecent(ctx, bob, m.ID, 11); !errors.Is(err, mailstore.ErrNoMailbox) {
 		t.Errorf("another account's mailbox: %v", err)
 	}
 }

@@ -65,7 +65,7 @@ func (s *session) cmdFetch(ctx context.Context, c *command) error {
 		err = f.failed
 	}
 	if err == nil && missing > 0 && !c.uid { // RFC 2180 §4.1.3
-		err = no("EXPUNGEISSUED", "%d of the messages are no longer there", missing)
+		err = no("EXPUNGEISSUED", "%d of the messages have been deleted", missing)
 	}
 	return err
 }

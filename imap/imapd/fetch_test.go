@@ -233,6 +233,7 @@ func TestFetchExpunged(t *testing.T) {
 		C: c UID FETCH 3,7 UID
 		S: * 3 FETCH (UID 3)
 		S: * 2 EXPUNGE
+		S: * 2 RECENT
 		S: c OK …
 		C: d UID FETCH 2 (UID RFC822.SIZE)
 		S: d OK …

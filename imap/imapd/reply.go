@@ -69,7 +69,7 @@ var refusals = []struct {
 	{mailstore.ErrOverQuota, imap.ResponseCodeOverQuota, "The quota is used up"},
 	{mailstore.ErrTooManyKeywords, imap.ResponseCodeLimit, "The mailbox has as many keywords as it can"},
 	{mailstore.ErrInUse, imap.ResponseCodeInUse, "In use by another session"},
-	{mailstore.ErrGone, "EXPUNGEISSUED", "The message is no longer there"},
+	{mailstore.ErrGone, "EXPUNGEISSUED", "Some of the messages have been deleted"},
 	{directory.ErrBadCredentials, imap.ResponseCodeAuthenticationFailed, "Wrong user name or password"},
 	{directory.ErrDisabled, imap.ResponseCodeAuthorizationFailed, "The account is disabled"},
 }

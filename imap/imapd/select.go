@@ -79,8 +79,9 @@ func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
 	}
 	box.validity = row.UIDValidity
 	first := row.FirstRecent
-	if !sel.readOnly {
-		if first, err = s.srv.Store.ClaimRecent(ctx, s.acct(), row.ID); err != nil {
+	if last := box.view.Len(); last > 0 && !sel.readOnly {
+		first, err = s.srv.Store.ClaimRecent(ctx, s.acct(), row.ID, box.view.UID(last)+1)
+		if err != nil {
 			box.watch.Close()
 			return nil, err
 		}

@@ -68,7 +68,7 @@ func (s *session) stored(c *command, uids mailstore.UIDSet) error {
 	}
 	for uid := range uids.Each {
 		if seq, ok := s.box.view.Seq(uid); ok && s.box.view.Gone(seq) { // RFC 2180 §4.2.1
-			return no("EXPUNGEISSUED", "Some of the messages are no longer there")
+			return no("EXPUNGEISSUED", "Some of the messages have been deleted")
 		}
 	}
 	return nil

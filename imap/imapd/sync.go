@@ -85,10 +85,15 @@ func (s *session) advance(ctx context.Context, keepExpunged bool) (news, error) 
 // RECENT, FLAGS when a keyword is new, FETCH.
 func (s *session) tell(ctx context.Context, n news) {
 	box := s.box
+	recent := box.recent.Len()
 	s.tellExpunged(n)
 	if !n.Added.IsEmpty() {
 		s.claim(ctx, n.Added)
 		s.untaggedNumber(box.view.Len(), "EXISTS")
+	}
+	// No other response says that fewer are recent: EXPUNGE only counts EXISTS
+	// down (RFC 3501 §7.4.1).
+	if !n.Added.IsEmpty() || box.recent.Len() != recent {
 		s.untaggedNumber(box.recent.Len(), "RECENT")
 	}
 	if n.KeywordsChanged {
@@ -128,13 +133,19 @@ func (s *session) tellExpunged(n news) {
 // claim takes \Recent for new messages, unless another session was faster. A
 // session that only examines the mailbox takes nothing away.
 func (s *session) claim(ctx context.Context, added mailstore.UIDSet) {
-	if s.box.readOnly || !s.srv.recents.first(s.box.id, added[len(added)-1].Hi) {
+	last := added[len(added)-1].Hi
+	if s.box.readOnly || !s.srv.recents.first(s.box.id, last) {
 		return
 	}
-	first, err := s.srv.Store.ClaimRecent(ctx, s.acct(), s.box.id)
+	first, err := s.srv.Store.ClaimRecent(ctx, s.acct(), s.box.id, last+1)
 	if err != nil {
 		s.log.Warn("recent not claimed", "event", "imap.sync", "error", err)
 		return
 	}
-	s.box.recent = s.box.recent.Union(added.Intersect(mailstore.UIDsBetween(first, ^mailstore.UID(0))))
+	// All from first on, not only what was added now: another session may have
+	// been about to claim what this one was told before.
+	view := s.box.view
+	if lo := view.SeqFrom(first); lo <= view.Len() {
+		s.box.recent = s.box.recent.Union(view.UIDs(lo, view.Len()))
+	}
 }

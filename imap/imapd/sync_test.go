@@ -89,6 +89,7 @@ func TestOrderOfNews(t *testing.T) {
 		C: c NOOP
 		S: * 3 EXPUNGE
 		S: * 1 EXPUNGE
+		S: * 2 RECENT
 		S: c OK …
 		C: d FETCH 1:* (UID FLAGS)
 		S: * 1 FETCH (UID 2 FLAGS (\Flagged \Recent))
@@ -133,6 +134,7 @@ func TestIdle(t *testing.T) {
 	p.run(`
 		S: * 2 EXPUNGE
 		S: * 1 EXPUNGE
+		S: * 4 RECENT
 		C: done
 		S: a OK …
 		C: b IDLE
@@ -164,8 +166,8 @@ func TestTwoNodes(t *testing.T) {
 	}
 	p.run("C: b STORE 1 +FLAGS.SILENT (\\Deleted $x)\nS~: b OK …")
 	q.run("S: * FLAGS (… $x)\nS: * OK [PERMANENTFLAGS …] …\nS: * 1 FETCH (FLAGS …$x) UID 1)")
-	p.run("C: c EXPUNGE\nS: * 1 EXPUNGE\nS: c OK …")
-	q.run("S: * 1 EXPUNGE\nC: DONE\nS: b OK …")
+	p.run("C: c EXPUNGE\nS: * 1 EXPUNGE\nS~: c OK …")
+	q.run("S: * 1 EXPUNGE\nC: DONE\nS~: b OK …")
 }
 
 func TestStore(t *testing.T) {
@@ -236,6 +238,7 @@ func TestExpunge(t *testing.T) {
 		S: a OK …
 		C: b UID EXPUNGE 2,5:*
 		S: * 2 EXPUNGE
+		S: * 5 RECENT
 		S: b OK …
 		C: c UNSELECT
 		S: c OK …
@@ -282,11 +285,13 @@ func TestCopyMove(t *testing.T) {
 		C: f MOVE 1 Trash
 		S: * OK [COPYUID {trash} 1 1] …
 		S: * 1 EXPUNGE
+		S: * 3 RECENT
 		S: f OK …
 		C: g UID MOVE 3:4 Trash
 		S: * OK [COPYUID {trash} 3:4 2:3] …
 		S: * 3 EXPUNGE
 		S: * 2 EXPUNGE
+		S: * 1 RECENT
 		S: g OK …
 		C: h MOVE 1 Nowhere
 		S: h NO [TRYCREATE] …
