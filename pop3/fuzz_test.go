@@ -26,7 +26,7 @@ func FuzzLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		s.log.reset()
 		c := &played{in: bytes.NewReader(input)}
-		newSession(s.srv, c, netip.MustParseAddr("127.0.0.1")).run(t.Context(), false)
+		newSession(s.srv, c, netip.MustParseAddr("127.0.0.1"), false).Run(t.Context())
 		if out := c.out.String(); !strings.HasPrefix(out, "+OK ") || !strings.HasSuffix(out, "\r\n") {
 			t.Errorf("the answers are %.200q", out)
 		}

@@ -4,15 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"posthouse/internal/admission"
 	"posthouse/internal/directory"
+	"posthouse/internal/door"
 	"posthouse/mailstore"
 )
 
@@ -23,7 +22,9 @@ type Config struct {
 	Store     *mailstore.Store
 	TLS       *tls.Config // for STLS and implicit TLS; nil: neither
 	Admission *admission.Gate
-	Log       *slog.Logger
+	// TrustedProxies are peers whose connections begin with a PROXY header.
+	TrustedProxies []netip.Prefix
+	Log            *slog.Logger
 	// AllowPlainAuth lets clients log in without TLS: local mode, loopback only.
 	AllowPlainAuth bool
 	Timeouts       Timeouts
@@ -53,14 +54,7 @@ func (t *Timeouts) fill() {
 // Server serves POP3 on any number of listeners.
 type Server struct {
 	Config
-	ctx    context.Context // of every session; cancelled when a drain runs out of time
-	cancel context.CancelFunc
-
-	mu        sync.Mutex
-	closing   bool
-	listeners map[net.Listener]struct{}
-	sessions  map[*session]struct{}
-	running   sync.WaitGroup
+	door *door.Door
 }
 
 // New makes a server.
@@ -73,8 +67,14 @@ func New(c Config) *Server {
 		c.TLS = c.TLS.Clone()
 		c.TLS.NextProtos = []string{"pop3"}
 	}
-	s := &Server{Config: c, listeners: make(map[net.Listener]struct{}), sessions: make(map[*session]struct{})}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s := &Server{Config: c}
+	s.door = door.New(door.Config{
+		Protocol: "pop3", Full: "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+		Gate: c.Admission, Proxies: c.TrustedProxies, Log: c.Log,
+		Begin: func(c net.Conn, remote netip.Addr, implicitTLS bool) door.Session {
+			return newSession(s, c, remote, implicitTLS)
+		},
+	})
 	return s
 }
 
@@ -84,130 +84,10 @@ func (s *Server) Serve(ln net.Listener, implicitTLS bool) error {
 	if implicitTLS && s.TLS == nil {
 		return errors.New("pop3: implicit TLS without a certificate")
 	}
-	if !s.listen(ln) {
-		return ln.Close()
-	}
-	for {
-		c, err := ln.Accept()
-		if err == nil {
-			s.start(c, implicitTLS)
-			continue
-		}
-		if s.isClosing() {
-			return nil
-		}
-		if !isTemporary(err) {
-			return fmt.Errorf("pop3: accept: %w", err)
-		}
-		// Out of descriptors: others must end first.
-		s.Log.Error("accept failed", "event", "pop3.accept", "error", err)
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-s.ctx.Done():
-		}
-	}
-}
-
-func isTemporary(err error) bool {
-	t, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && t.Temporary()
-}
-
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
-func (s *Server) listen(ln net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closing {
-		s.listeners[ln] = struct{}{}
-	}
-	return !s.closing
-}
-
-// start admits a connection and runs its session.
-func (s *Server) start(c net.Conn, implicitTLS bool) {
-	remote := remoteAddr(c)
-	release := func() {}
-	if s.Admission != nil {
-		r, ok := s.Admission.Admit(remote)
-		if !ok {
-			refuse(c, implicitTLS)
-			return
-		}
-		release = r
-	}
-	sess := newSession(s, c, remote)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		release()
-		c.Close()
-		return
-	}
-	s.sessions[sess] = struct{}{}
-	s.running.Go(func() {
-		defer release()
-		defer s.forget(sess)
-		sess.run(s.ctx, implicitTLS)
-	})
-}
-
-func (s *Server) forget(sess *session) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sessions, sess)
-}
-
-// refuse turns a connection over the caps away, without waiting for its peer.
-func refuse(c net.Conn, implicitTLS bool) {
-	if !implicitTLS && c.SetWriteDeadline(time.Now().Add(100*time.Millisecond)) == nil {
-		fmt.Fprint(c, "-ERR [SYS/TEMP] Too many connections, try again later\r\n") // it goes either way
-	}
-	c.Close()
-}
-
-func remoteAddr(c net.Conn) netip.Addr {
-	if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		return a.Addr().Unmap()
-	}
-	return netip.Addr{} // a Unix socket or a pipe
+	return s.door.Serve(ln, implicitTLS)
 }
 
 // Shutdown stops accepting, ends sessions that wait for a command (deleting
 // nothing), lets commands in progress finish, and returns when all have ended.
 // When ctx ends first the rest are cut off, and its error is returned.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing = true
-	for ln := range s.listeners {
-		ln.Close() // Serve returns; nothing else can be done about an error here
-	}
-	for sess := range s.sessions {
-		sess.expel(shuttingDown)
-	}
-	s.mu.Unlock()
-
-	done := make(chan struct{})
-	go func() { s.running.Wait(); close(done) }()
-	defer s.cancel()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	s.cancel()
-	s.mu.Lock()
-	for sess := range s.sessions {
-		sess.conn.Close()
-	}
-	s.mu.Unlock()
-	<-done
-	return ctx.Err()
-}
+func (s *Server) Shutdown(ctx context.Context) error { return s.door.Shutdown(ctx) }

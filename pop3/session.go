@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -62,6 +63,8 @@ type session struct {
 	log    *slog.Logger
 	start  time.Time
 
+	implicitTLS bool // the connection begins with a handshake
+
 	state    state
 	end      reason // set: the session is over
 	expelled atomic.Pointer[reason]
@@ -82,9 +85,10 @@ type session struct {
 	octets             int64
 }
 
-func newSession(srv *Server, c net.Conn, remote netip.Addr) *session {
-	s := &session{srv: srv, remote: remote, state: authorization, start: time.Now(),
-		conn: &conn{Conn: c, write: srv.Timeouts.Write}, log: srv.Log.With("remote", remote.String())}
+func newSession(srv *Server, c net.Conn, remote netip.Addr, implicitTLS bool) *session {
+	s := &session{srv: srv, remote: remote, state: authorization, start: time.Now(), implicitTLS: implicitTLS,
+		conn: &conn{Conn: c, write: srv.Timeouts.Write},
+		log:  srv.Log.With("session", rand.Text()[:12], "remote", remote.String())}
 	s.lines = newLines(s.conn, s.conn)
 	return s
 }
@@ -96,8 +100,14 @@ func (s *session) expel(why reason) {
 	}
 }
 
-// run is the session's life. The connection is closed when it returns.
-func (s *session) run(ctx context.Context, implicitTLS bool) {
+// Expel ends the session, deleting nothing, because the server drains.
+func (s *session) Expel() { s.expel(shuttingDown) }
+
+// Cut closes the connection under the session.
+func (s *session) Cut() { s.conn.Close() }
+
+// Run is the session's life. The connection is closed when it returns.
+func (s *session) Run(ctx context.Context) {
 	events.POP3Open.Inc()
 	defer events.POP3Open.Dec()
 	defer s.conn.Close()
@@ -108,7 +118,7 @@ func (s *session) run(ctx context.Context, implicitTLS bool) {
 			s.log.Error("panic in a POP3 session", "event", "pop3.panic", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
-	if implicitTLS && s.handshake(ctx) != nil {
+	if s.implicitTLS && s.handshake(ctx) != nil {
 		s.end = gone
 		return
 	}

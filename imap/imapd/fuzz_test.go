@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"posthouse/internal/directory"
+	"posthouse/internal/door"
 	"posthouse/internal/mail"
 )
 
@@ -43,7 +44,7 @@ var sessionSeeds = []string{
 // playTape runs a whole session over what a client says.
 func playTape(t *testing.T, srv *Server, input string, login *directory.Account) string {
 	conn := &tape{in: strings.NewReader(input)}
-	s := newSession(srv, conn, remoteAddr(conn))
+	s := newSession(srv, conn, door.Remote(conn), false)
 	if login != nil {
 		if err := s.login(t.Context(), &command{}, *login, "LOGIN"); err != nil {
 			t.Fatal(err)
@@ -51,7 +52,7 @@ func playTape(t *testing.T, srv *Server, input string, login *directory.Account)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	s.run(ctx, false)
+	s.Run(ctx)
 	out := conn.out.String()
 	if strings.Contains(out, "SERVERBUG") {
 		t.Fatalf("a panic at %q: %q", input, out)

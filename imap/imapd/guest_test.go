@@ -12,7 +12,9 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,7 +274,8 @@ func TestSlowloris(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := New(Config{Hostname: "mail.example.test"})
 				client, server := net.Pipe()
-				srv.start(server, false)
+				var session sync.WaitGroup
+				session.Go(func() { newSession(srv, server, netip.Addr{}, false).Run(t.Context()) })
 				gone := make(chan struct{})
 				go func() {
 					defer close(gone)
@@ -298,9 +301,7 @@ func TestSlowloris(t *testing.T) {
 					t.Errorf("closed after %s", took)
 				}
 				client.Close()
-				if err := srv.Shutdown(t.Context()); err != nil {
-					t.Error(err)
-				}
+				session.Wait()
 			})
 		})
 	}

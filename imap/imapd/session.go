@@ -35,6 +35,8 @@ type session struct {
 	log    *slog.Logger
 	start  time.Time
 
+	implicitTLS bool // the connection begins with a handshake
+
 	state    states            // exactly one of guest, user, selected
 	over     bool              // close after the tagged answer
 	bad      int               // wrong commands in a row
@@ -51,8 +53,8 @@ type session struct {
 // acct is the account's key in the mailstore.
 func (s *session) acct() mailstore.AccountID { return mailstore.AccountID(s.account.ID) }
 
-func newSession(srv *Server, c net.Conn, remote netip.Addr) *session {
-	s := &session{srv: srv, remote: remote, state: guest, start: time.Now(),
+func newSession(srv *Server, c net.Conn, remote netip.Addr, implicitTLS bool) *session {
+	s := &session{srv: srv, remote: remote, state: guest, start: time.Now(), implicitTLS: implicitTLS,
 		conn: &conn{Conn: c, write: srv.Timeouts.Write},
 		log:  srv.Log.With("session", rand.Text()[:12], "remote", remote.String())}
 	s.attach(s.conn)
@@ -73,8 +75,14 @@ func (s *session) attach(rw io.ReadWriter) {
 	}
 }
 
-// run is the session's life. The connection is closed when it returns.
-func (s *session) run(ctx context.Context, implicitTLS bool) {
+// Expel ends the session when it waits for a command: expelled knows why.
+func (s *session) Expel() { s.conn.poke() }
+
+// Cut closes the connection under the session.
+func (s *session) Cut() { s.conn.Close() }
+
+// Run is the session's life. The connection is closed when it returns.
+func (s *session) Run(ctx context.Context) {
 	events.IMAPOpen.Inc()
 	defer events.IMAPOpen.Dec()
 	defer s.hangUp()
@@ -85,7 +93,7 @@ func (s *session) run(ctx context.Context, implicitTLS bool) {
 			s.sayBye(imap.ResponseCodeServerBug, "Internal error")
 		}
 	}()
-	if implicitTLS {
+	if s.implicitTLS {
 		if err := s.handshake(ctx); err != nil {
 			return
 		}
@@ -138,7 +146,7 @@ func (s *session) await() error {
 
 // expelled is the reason, if there is one, why the session must end now.
 func (s *session) expelled() error {
-	if s.srv.isClosing() {
+	if s.srv.door.Closing() {
 		return bye(imap.ResponseCodeUnavailable, "Server is shutting down")
 	}
 	if s.revoked.Load() {
@@ -164,8 +172,10 @@ func (s *session) onEnd(f func()) { s.atEnd = append(s.atEnd, f) }
 
 // handshake starts TLS, within the time for a command.
 func (s *session) handshake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, min(s.srv.Timeouts.Command, 30*time.Second))
+	defer cancel()
+	s.conn.wait(s.srv.Timeouts.Silence) // a drain need not wait for a peer that never ends its half
 	t := tls.Server(s.conn, s.srv.TLS)
-	s.conn.busy(s.srv.Timeouts.Silence, min(s.srv.Timeouts.Command, 30*time.Second))
 	if err := t.HandshakeContext(ctx); err != nil {
 		s.log.Debug("handshake failed", "event", "imap.tls", "error", err)
 		return err

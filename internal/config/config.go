@@ -39,8 +39,8 @@ type Config struct {
 	// Data/secret_key unless set.
 	SecretKey string `toml:"secret_key"`
 
-	// TrustedProxies are networks whose SMTP connections begin with the PROXY
-	// protocol, which says who the client is.
+	// TrustedProxies are networks whose SMTP, IMAP and POP3 connections begin
+	// with the PROXY protocol, which says who the client is.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
 	Listen Listeners `toml:"listen"`

@@ -18,7 +18,4 @@ var (
 	IMAPSeconds = promauto.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "posthouse_imap_command_seconds", Help: "Time from the first octet of a command to its tagged answer, IDLE apart.",
 		Buckets: []float64{0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30}}, []string{"command"})
-	IMAPRejected = promauto.NewCounterVec(prometheus.CounterOpts{
-		Name: "posthouse_imap_rejected_connections_total", Help: "Connections refused at once, by reason."},
-		[]string{"reason"})
 )

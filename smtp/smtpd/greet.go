@@ -7,15 +7,13 @@ import (
 	"crypto/tls"
 	"encoding/base32"
 	"encoding/binary"
-	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 	"time"
 
-	"github.com/pires/go-proxyproto"
-
 	"posthouse/internal/directory"
+	"posthouse/internal/door"
 	"posthouse/internal/events"
 )
 
@@ -57,28 +55,11 @@ func (s *Server) newConn(sock net.Conn, remote netip.Addr, mode Mode) *conn {
 // unproxy reads the PROXY header of a trusted proxy, which has to be there;
 // from anybody else it would be an unknown command.
 func (s *Server) unproxy(sock net.Conn) (net.Conn, netip.Addr, error) {
-	peer := addrOf(sock.RemoteAddr())
-	trusted := false
-	for _, p := range s.cfg.TrustedProxies {
-		trusted = trusted || p.Contains(peer)
-	}
-	if !trusted {
+	peer := door.Remote(sock)
+	if !door.IsTrusted(s.cfg.TrustedProxies, peer) {
 		return sock, peer, nil
 	}
-	proxied := proxyproto.NewConn(sock, proxyproto.WithPolicy(proxyproto.REQUIRE),
-		proxyproto.SetReadHeaderTimeout(s.cfg.Limits.Handshake))
-	if proxied.ProxyHeader() == nil {
-		return sock, peer, fmt.Errorf("from trusted proxy %s", peer)
-	}
-	return proxied, addrOf(proxied.RemoteAddr()), nil
-}
-
-// addrOf is the client's address; a Unix socket has none.
-func addrOf(a net.Addr) netip.Addr {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
+	return door.Unproxy(sock)
 }
 
 // admitted applies the caps. A trusted MTA on a Unix socket has none.
@@ -110,9 +91,10 @@ func (c *conn) secured() bool {
 func (c *conn) handshake() error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.srv.cfg.Limits.Handshake)
 	defer cancel()
-	if err := c.sock.SetReadDeadline(time.Time{}); err != nil {
+	if err := c.awaitHandshake(); err != nil {
 		return err
 	}
+	defer c.arrived()
 	t := tls.Server(c.sock, c.srv.cfg.TLS)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.dead.Store(true)
@@ -126,6 +108,19 @@ func (c *conn) handshake() error {
 	c.out.Reset(t)
 	c.client.TLS, c.client.TLSState = true, tlsState(t)
 	return nil
+}
+
+// awaitHandshake lets a drain interrupt the handshake, which has no message to
+// lose; its time is the context's.
+func (c *conn) awaitHandshake() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		c.dead.Store(true)
+		return errSevered
+	}
+	c.waiting = true
+	return c.sock.SetReadDeadline(time.Time{})
 }
 
 // patient waits before the banner: a client that talks first is no mail client
