@@ -129,6 +129,26 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainInHandshake: a peer that never ends its half of a TLS handshake
+// delays nobody, on either kind of port.
+func TestDrainInHandshake(t *testing.T) {
+	s := newSite(t, withTLS(testCertificate(t)))
+	implicit, err := net.Dial("tcp", s.tls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer implicit.Close()
+	if _, err := implicit.Write([]byte("\x16\x03\x01")); err != nil {
+		t.Fatal(err)
+	}
+	p := s.dial()
+	p.run("C: a STARTTLS\nS: a OK …")
+	if err := s.srv.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.run("EOF:")
+}
+
 // TestCutOff: when the time to drain is over, commands are cut off.
 func TestCutOff(t *testing.T) {
 	s := newSite(t)

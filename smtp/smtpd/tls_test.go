@@ -95,11 +95,31 @@ func TestSlowHandshake(t *testing.T) {
 	c.eof()
 }
 
+// TestHalfOpenTLSDoesNotStopShutdown: nobody waits out a peer that never ends its
+// half of a handshake, on either kind of port.
 func TestHalfOpenTLSDoesNotStopShutdown(t *testing.T) {
-	s := start(t, SubmissionTLS, nil)
-	s.dial()
-	eventually(t, "the handshake waits", func() bool { s.srv.mu.Lock(); defer s.srv.mu.Unlock(); return len(s.srv.conns) == 1 })
-	// The cleanup of start shuts down, and goleak counts.
+	for _, mode := range []Mode{SubmissionTLS, MX} {
+		s := start(t, mode, nil)
+		c := s.dial()
+		if mode == MX {
+			c.play("S: 220 *\nEHLO\nC: STARTTLS\nS: 220 *")
+		}
+		c.raw("\x16\x03\x01")
+		eventually(t, "the handshake waits", func() bool {
+			s.srv.mu.Lock()
+			defer s.srv.mu.Unlock()
+			for c := range s.srv.conns {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.waiting
+			}
+			return false
+		})
+		if err := s.srv.Shutdown(t.Context()); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		c.eof()
+	}
 }
 
 var _ net.Conn = (*conn)(nil)
