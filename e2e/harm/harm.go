@@ -222,17 +222,14 @@ func Control(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	x.fire(ctx, "control")
-	n, err := x.rounds(ctx, x.stopPostgres)
+	n, err := x.rounds(ctx, func() error { return x.loseLog(ctx) })
 	if err != nil {
 		return Result{}, err
 	}
 	return x.end(ctx, n, false)
 }
 
-// makeUnsafe lets commits return before their log is written, and lets the log
-// lie in memory for as long as Postgres can be told to. PostgreSQL 15 still
-// writes each page of the log as it fills, so that a strike takes no more than
-// the last few commits.
+// makeUnsafe lets commits return before their log is written.
 func makeUnsafe(ctx context.Context, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -242,8 +239,6 @@ func makeUnsafe(ctx context.Context, url string) error {
 	name := pgx.Identifier{conn.Config().Database}.Sanitize()
 	for _, sql := range []string{
 		"ALTER DATABASE " + name + " SET synchronous_commit = off",
-		"ALTER SYSTEM SET wal_writer_delay = '10s'",
-		"ALTER SYSTEM SET wal_writer_flush_after = '1GB'",
 		// What writes pages writes the log first.
 		"ALTER SYSTEM SET bgwriter_lru_maxpages = 0",
 		"ALTER SYSTEM SET autovacuum = off",
@@ -257,15 +252,45 @@ func makeUnsafe(ctx context.Context, url string) error {
 
 // stopPostgres sends SIGQUIT to the server's Postgres, whichever it is by now.
 func (x *experiment) stopPostgres() error {
-	for _, pid := range x.node.Tree()[1:] {
-		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		if err != nil || strings.TrimSpace(string(name)) != "postgres" {
-			continue
-		}
-		if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err
-		}
-		return nil // the first is the postmaster: the tree is listed from its root
+	// The first is the postmaster: the tree is listed from its root.
+	pid, err := x.find("postgres")
+	if err != nil {
+		return err
 	}
-	return errors.New("the server has no Postgres")
+	return signal(pid, syscall.SIGQUIT)
+}
+
+// loseLog is stopPostgres with the process held that writes the log behind
+// commits which do not wait for it: what was accepted meanwhile is nowhere but
+// in memory, as after a cut of power.
+func (x *experiment) loseLog(ctx context.Context) error {
+	writer, err := x.find("walwriter")
+	if err != nil {
+		return err
+	}
+	if err := signal(writer, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	worked := x.work(ctx, floor)
+	err = x.stopPostgres()
+	return errors.Join(worked, err, signal(writer, syscall.SIGKILL)) // it shall not write any more
+}
+
+// find gives the first process of the server's with a word in its command line.
+func (x *experiment) find(word string) (int, error) {
+	for _, pid := range x.node.Tree()[1:] {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && strings.Contains(string(line), word) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("the server has no process %s", word)
+}
+
+// signal sends a signal to a process that may have ended.
+func signal(pid int, s syscall.Signal) error {
+	if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
 }
