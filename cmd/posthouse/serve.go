@@ -49,6 +49,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return err
 	}
 	slog.SetDefault(log)
+	giveHeapRoom()
 	// The signal ends waiting; what runs is ended by the drain below.
 	life := context.Background()
 	ctx, unheed := signal.NotifyContext(life, syscall.SIGTERM, syscall.SIGINT)
@@ -197,17 +198,10 @@ func (c *serveCmd) configure(p *place) (config.Config, []login, error) {
 		}
 		logins = append(logins, l)
 	}
-	if err := cfg.Check(); err != nil {
-		return cfg, nil, err
+	if c.Ephemeral && p.Data == "" {
+		cfg.Data = os.TempDir() // where lay makes the folder
 	}
-	if c.Ephemeral {
-		dir, err := os.MkdirTemp(p.Data, "posthouse-") // the system's folder without --data
-		if err != nil {
-			return cfg, nil, fail(exitConfig, "make a temporary data folder: %w", err)
-		}
-		cfg.MoveTo(dir)
-	}
-	return cfg, logins, nil
+	return cfg, logins, cfg.Check()
 }
 
 // asked says whether a listener's address was given: then it does not move.
