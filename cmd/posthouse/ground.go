@@ -37,7 +37,15 @@ type ground struct {
 }
 
 // lay makes the ground. The ports are bound by now, so root is given up here.
+// An ephemeral server has a folder of its own in the data folder.
 func lay(ctx context.Context, c *config.Config, ephemeral bool, log *slog.Logger) (_ *ground, err error) {
+	if ephemeral {
+		dir, err := os.MkdirTemp(c.Data, "posthouse-")
+		if err != nil {
+			return nil, fail(exitConfig, "make a temporary data folder: %w", err)
+		}
+		c.MoveTo(dir)
+	}
 	g := &ground{config: c, log: log, url: c.Database, remove: ephemeral}
 	defer func() {
 		if err != nil {
