@@ -112,12 +112,13 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return err
 	}
 	imap := imapd.New(imapd.Config{
-		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("imap"), Admission: gate, TrustedProxies: cfg.TrustedProxies, Log: log,
+		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("imap"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
+		TrustedProxies: cfg.TrustedProxies,
 	})
 	pop := pop3.New(pop3.Config{
-		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("pop3"), Admission: gate, TrustedProxies: cfg.TrustedProxies, Log: log,
-		AllowPlainAuth: cfg.PlainAuth(),
+		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("pop3"), Admission: gate, Log: log,
+		AllowPlainAuth: cfg.PlainAuth(), TrustedProxies: cfg.TrustedProxies,
 	})
 	watchFigures(prometheus.DefaultRegisterer, ground.pool, gate)
 	pages := web.New(web.Config{
