@@ -225,6 +225,7 @@ func TestSearchSeesNews(t *testing.T) {
 		S: a OK …
 		C: a UID SEARCH ALL
 		S: * 1 EXPUNGE
+		S: * … RECENT
 		S: * SEARCH 2 3
 		S: a OK …
 	`)
