@@ -99,17 +99,21 @@ func (s *Store) Mailbox(ctx context.Context, acct AccountID, name string) (Mailb
 // to no other. What came after next, which the session has not seen yet, stays
 // to be claimed with it.
 func (s *Store) ClaimRecent(ctx context.Context, acct AccountID, mbox MailboxID, next UID) (first UID, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT first_recent FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
-		mbox, acct).Scan(&first)
-	if err == nil && first < next { // else nothing to claim: no lock, no write
-		err = s.pool.QueryRow(ctx, `WITH old AS (SELECT id, first_recent FROM mailbox WHERE id = $1 FOR NO KEY UPDATE),
-			new AS (UPDATE mailbox m SET first_recent = least($2, m.uidnext) FROM old WHERE m.id = old.id AND old.first_recent < $2)
-			SELECT first_recent FROM old`, mbox, next).Scan(&first)
+	for {
+		err = s.pool.QueryRow(ctx, `SELECT first_recent FROM mailbox WHERE id = $1 AND account_id = $2 AND deleted_at IS NULL`,
+			mbox, acct).Scan(&first)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = ErrNoMailbox
+		}
+		if err != nil || first >= next { // nothing to claim: no lock, no write
+			return first, dbError("claim \\Recent", err)
+		}
+		tag, err := s.pool.Exec(ctx, `UPDATE mailbox SET first_recent = least($3, uidnext) WHERE id = $1 AND first_recent = $2`, mbox, first, next)
+		if err != nil || tag.RowsAffected() > 0 {
+			return first, dbError("claim \\Recent", err)
+		}
+		// Another session was faster: it moved first_recent up.
 	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNoMailbox
-	}
-	return first, dbError("claim \\Recent", err)
 }
 
 // parents gives the names above a name, outermost first.
