@@ -123,7 +123,7 @@ func (e *expansion) add(m match, detail string) {
 		e.disabled = true
 	} else if !e.accounts[m.account] {
 		e.accounts[m.account] = true
-		e.r.Accounts = append(e.r.Accounts, Target{Account: m.account, Address: fromKey(m.address), Detail: detail})
+		e.r.Accounts = append(e.r.Accounts, Target{Account: m.account, Address: fromKey(m.address), Detail: detail, Unlimited: m.unlimited})
 	}
 }
 
@@ -164,10 +164,11 @@ type entry struct {
 
 // match is an account or an alias, or neither.
 type match struct {
-	account  int64
-	address  string
-	disabled bool
-	targets  []string
+	account   int64
+	address   string
+	disabled  bool
+	unlimited bool
+	targets   []string
 }
 
 // lookup asks for all steps at once; the entries are parallel to them.
@@ -181,8 +182,8 @@ func lookup(ctx context.Context, q querier, todo []step) ([]entry, error) {
 		}
 	}
 	rows, err := q.Query(ctx, `SELECT w.i, coalesce(d.catch_all, ''), coalesce(d.postmaster, ''),
-			coalesce(a.id, 0), coalesce(a.address, ''), coalesce(a.disabled, false), l.targets,
-			coalesce(b.id, 0), coalesce(b.address, ''), coalesce(b.disabled, false), m.targets
+			coalesce(a.id, 0), coalesce(a.address, ''), coalesce(a.disabled, false), a.quota_bytes IS NULL AND a.quota_messages IS NULL, l.targets,
+			coalesce(b.id, 0), coalesce(b.address, ''), coalesce(b.disabled, false), b.quota_bytes IS NULL AND b.quota_messages IS NULL, m.targets
 		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (full_, base, dom, i)
 		JOIN domain d ON d.name = w.dom
 		LEFT JOIN account a ON a.address = w.full_
@@ -196,8 +197,8 @@ func lookup(ctx context.Context, q querier, todo []step) ([]entry, error) {
 	var i int
 	var en entry
 	_, err = pgx.ForEachRow(rows, []any{&i, &en.catchAll, &en.postmaster,
-		&en.exact.account, &en.exact.address, &en.exact.disabled, &en.exact.targets,
-		&en.base.account, &en.base.address, &en.base.disabled, &en.base.targets}, func() error {
+		&en.exact.account, &en.exact.address, &en.exact.disabled, &en.exact.unlimited, &en.exact.targets,
+		&en.base.account, &en.base.address, &en.base.disabled, &en.base.unlimited, &en.base.targets}, func() error {
 		en.local = true
 		entries[i-1] = en
 		return nil

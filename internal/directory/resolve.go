@@ -28,9 +28,10 @@ func (s Status) String() string {
 
 // Target is an account that an address leads to.
 type Target struct {
-	Account int64
-	Address mail.Address // of the account
-	Detail  string       // of "user+detail", without the plus, as written; kept through aliases
+	Account   int64
+	Address   mail.Address // of the account
+	Unlimited bool         // it has no quota: nobody needs to ask whether it is full
+	Detail    string       // of "user+detail", without the plus, as written; kept through aliases
 }
 
 // Resolution is where mail for an address goes: all of Accounts and Remote.
@@ -49,6 +50,8 @@ type Resolution struct {
 // than 1,000 targets or 10 levels: 5.4.6), else temporary. One query for an
 // account, two for an alias; none when it was asked within the last second.
 func (d *Directory) Resolve(ctx context.Context, rcpt mail.Address) (Resolution, error) {
+	ctx, cancel := d.asking(ctx)
+	defer cancel()
 	if rcpt.Domain == "" {
 		if !strings.EqualFold(rcpt.Local, "postmaster") {
 			return Resolution{Status: NoSuchUser}, nil

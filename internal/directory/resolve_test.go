@@ -221,3 +221,20 @@ func TestResolveAcrossNodes(t *testing.T) {
 		t.Errorf("own change: %s", got)
 	}
 }
+
+// Whether anybody needs to ask for an account's room follows its quota at once.
+func TestUnlimited(t *testing.T) {
+	d := open(t)
+	ctx := t.Context()
+	alice, limit := addr("alice@example.test"), int64(1000)
+	for _, x := range []struct{ octets, messages *int64 }{{}, {&limit, nil}, {nil, &limit}, {}} {
+		must(t, d.SetQuota(ctx, alice, x.octets, x.messages))
+		for _, to := range []string{"alice@example.test", "alice+x@example.test"} {
+			r, err := d.Resolve(ctx, addr(to))
+			must(t, err)
+			if want := x.octets == nil && x.messages == nil; r.Accounts[0].Unlimited != want {
+				t.Errorf("%s with a quota of %v octets, %v messages: Unlimited is %v", to, x.octets, x.messages, !want)
+			}
+		}
+	}
+}

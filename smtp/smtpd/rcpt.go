@@ -70,6 +70,9 @@ func (c *conn) roomFor(targets []directory.Target, size int64) error {
 		return nil
 	}
 	for _, t := range targets {
+		if t.Unlimited {
+			continue
+		}
 		err := c.srv.cfg.QuotaOK(c.ctx, t.Account, size)
 		if err == nil {
 			continue
