@@ -142,10 +142,12 @@ func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 		t.out = edit
 		t.sum = sha256.New()
 	}
+	var err error
 	if c.stage == stageChunks {
-		r = &shorten{r: r, extra: func() int { return tx.extra }}
+		_, err = io.Copy(t, &shorten{r: r, extra: func() int { return tx.extra }})
+	} else {
+		err = c.readBody(t)
 	}
-	_, err := io.Copy(t, r)
 	switch {
 	case tx.abandoned:
 		err = errAbandoned
