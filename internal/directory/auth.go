@@ -94,7 +94,10 @@ func (d *Directory) read(ctx context.Context, l *login, at *attempt) error {
 		b.Queue("SELECT "+accountColumns+`, c.epoch, coalesce(c.argon2id, ''), c.scram_salt, coalesce(c.scram_iterations, 0), c.scram_stored_key, c.scram_server_key
 			FROM account a JOIN credential c ON c.account_id = a.id WHERE a.address = $1`, l.name).QueryRow(l.scan)
 		at.queue(&b)
-		if err := d.pool.SendBatch(ctx, &b).Close(); err != nil {
+		asking, cancel := d.asking(ctx)
+		err := d.pool.SendBatch(asking, &b).Close()
+		cancel()
+		if err != nil {
 			return fmt.Errorf("login: %w", err)
 		}
 		again, err := at.pace(ctx)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"posthouse/internal/mail"
 	"posthouse/internal/test/pgtest"
 )
 
@@ -256,4 +257,24 @@ func BenchmarkResolve(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestFrozenDatabase: a database that accepts and never answers is one that is
+// down, for logins and for recipients.
+func TestFrozenDatabase(t *testing.T) {
+	d := open(t)
+	d.patience = 50 * time.Millisecond
+	tx, err := d.pool.Begin(t.Context())
+	must(t, err)
+	must(t, second(tx.Exec(t.Context(), "LOCK TABLE account IN ACCESS EXCLUSIVE MODE")))
+	if _, err := d.Authenticate(t.Context(), "alice@example.test", "alice's secret", from("192.0.2.1")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a login: %v", err)
+	}
+	if _, err := d.Resolve(t.Context(), addr("bob@example.test")); mail.ClassOf(err) != mail.Temporary || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a recipient: %v", err)
+	}
+	must(t, tx.Rollback(t.Context()))
+	d.patience = patience
+	must(t, second(d.Authenticate(t.Context(), "alice@example.test", "alice's secret", from("192.0.2.1"))))
+	must(t, second(d.Resolve(t.Context(), addr("bob@example.test"))))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -55,8 +56,19 @@ type Directory struct {
 	hasher   *hasher
 	throttle *throttle
 	watches  *watches
+	patience time.Duration
 	stop     context.CancelFunc
 	done     sync.WaitGroup
+}
+
+// patience is how long a question that a client waits for may take: a database
+// that has frozen, or is behind a network that swallows packets, is answered
+// for like one that is down.
+const patience = 15 * time.Second
+
+// asking bounds such a question.
+func (d *Directory) asking(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, d.patience)
 }
 
 // MinKey is the least length of Options.Key, in octets.
@@ -76,6 +88,7 @@ func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
 		hasher:   newHasher(opts.Key),
 		throttle: newThrottle(pool, opts.Key, opts.Throttle),
 		watches:  newWatches(),
+		patience: patience,
 	}
 	if d.log == nil {
 		d.log = slog.Default()
