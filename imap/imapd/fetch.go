@@ -3,6 +3,8 @@ package imapd
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"posthouse/imap/wire"
 	"posthouse/mailstore"
@@ -99,7 +101,23 @@ func (f *fetch) parse(c *command) error {
 	}
 	f.hasFlags = f.has("FLAGS")
 	f.marks = f.marks && !f.s.box.readOnly
+	f.items = once(f.items)
 	return nil
+}
+
+// once drops what was asked for twice. BODY[] and BODY.PEEK[] are one item in
+// the answer; two partials that begin alike are not.
+func once(items []fetchItem) []fetchItem {
+	seen := make(map[string]bool, len(items))
+	return slices.DeleteFunc(items, func(item fetchItem) bool {
+		key := item.name
+		if item.section != nil && item.section.some {
+			key += strconv.FormatInt(item.section.count, 10)
+		}
+		was := seen[key]
+		seen[key] = true
+		return was
+	})
 }
 
 // fetchModifiers are those of RFC 4466 §2.4.
