@@ -25,7 +25,16 @@ func Text(r io.ReaderAt, size int64, limit int64) (folded []byte, err error) {
 // SearchText is the folded text of a message's header and of its body. The
 // header's has each field as 0x01, its name, a colon, a space and its value; see
 // HeaderHasField. Together with Text they are what TEXT searches.
+//
+// It runs outside of sessions, in goroutines that work for everybody, and again
+// after each start: a panic over what somebody sent is an error, not the end of
+// the process.
 func SearchText(r io.ReaderAt, size int64, limit int64) (header, body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			header, body, err = nil, nil, fmt.Errorf("read the text of a message: panic: %v", p)
+		}
+	}()
 	t := textReader{r: r, limit: int(min(limit, MaxText))}
 	w, err := walkMessage(r, size, func(w *walk, i int32, h []byte, m *mimeHeader) {
 		switch {

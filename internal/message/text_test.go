@@ -317,3 +317,15 @@ func TestTextBounds(t *testing.T) {
 		t.Errorf("header text of %d octets, sort key of %d", len(p.HeaderText), len(p.SortSubject))
 	}
 }
+
+// TestTextPanics: the goroutines that call SearchText have no session whose end
+// would contain a panic.
+func TestTextPanics(t *testing.T) {
+	if _, _, err := SearchText(panics{}, 100, MaxText); err == nil {
+		t.Error("a panic is no error")
+	}
+}
+
+type panics struct{}
+
+func (panics) ReadAt([]byte, int64) (int, error) { panic("a decoder's fault") }
