@@ -98,7 +98,8 @@ var errSevered = errors.New("smtpd: connection ended by the server")
 
 // Read gives go-smtp one vetted command line, one SASL line, or a piece of a
 // body. io.EOF ends the session.
-func (c *conn) Read(p []byte) (int, error) {
+func (c *conn) Read(p []byte) (n int, err error) {
+	defer c.contain(&err)
 	for len(c.feed) == 0 {
 		if c.dead.Load() {
 			return 0, errSevered
@@ -107,7 +108,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, c.feed)
+	n = copy(p, c.feed)
 	c.feed = c.feed[n:]
 	return n, nil
 }

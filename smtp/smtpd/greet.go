@@ -31,6 +31,13 @@ func (s *Server) greet(sock net.Conn, mode Mode, hand *handoff) {
 		sock.Close()
 		return
 	}
+	var fault error
+	defer func() {
+		if fault != nil {
+			c.Close()
+		}
+	}()
+	defer c.contain(&fault)
 	if !c.admitted() || !c.secured() || !c.patient() {
 		c.Close()
 		return

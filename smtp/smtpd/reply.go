@@ -43,7 +43,8 @@ var success = map[string]string{
 }
 
 // Write takes go-smtp's replies, line by line.
-func (c *conn) Write(p []byte) (int, error) {
+func (c *conn) Write(p []byte) (n int, err error) {
+	defer c.contain(&err)
 	if c.dead.Load() {
 		return 0, errSevered
 	}
