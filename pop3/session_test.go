@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -330,5 +331,21 @@ func TestShutdown(t *testing.T) {
 	}
 	if n := s.inbox().Messages; n != 1 {
 		t.Errorf("%d messages left", n)
+	}
+}
+
+// TestPanic: a fault in a command ends its own session, deletes nothing, and
+// leaves the maildrop free.
+func TestPanic(t *testing.T) {
+	s := newSite(t)
+	s.deliver("Subject: x\r\n\r\n")
+	commands["XPANIC"] = commandSpec{transaction, func(*session, context.Context, string) { panic("on purpose") }}
+	defer delete(commands, "XPANIC")
+	other := s.dial()
+	s.login().Play("C: DELE 1\nS: +OK «*»\nC: XPANIC\nEOF")
+	other.Play("C: QUIT\nS: +OK «*»\nEOF")
+	s.login().Play("C: STAT\nS: +OK 1 «*»")
+	if !strings.Contains(s.log.String(), "event=pop3.panic") {
+		t.Error("the log does not tell")
 	}
 }
