@@ -16,9 +16,9 @@ import (
 func (s *session) part(err error) {
 	answer, ok := errors.AsType[*imap.Error](err)
 	switch {
+	case err == nil || s.enc.Err() != nil: // the client is gone, perhaps in the middle of a body
 	case errors.Is(err, errTorn):
 		s.log.Error("session cut", "event", "imap.error", "error", err)
-	case err == nil || s.enc.Err() != nil:
 	case ok:
 		s.sayBye(answer.Code, answer.Text)
 	case errors.Is(err, wire.ErrLimit):

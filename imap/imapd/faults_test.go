@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -71,6 +72,40 @@ func TestBodyLost(t *testing.T) {
 		t.Errorf("%v, %.40q … %q", err, rest, rest[max(0, len(rest)-40):])
 	}
 }
+
+// TestClientGone: a client that goes away in the middle of a body is no fault of
+// ours, and not worth a line in the log.
+func TestClientGone(t *testing.T) {
+	events := make(eventLog, 100)
+	s := newSite(t, func(c *Config) { c.Log = slog.New(events) })
+	for range 30 {
+		s.deliver("INBOX", bigMessage)
+	}
+	p := s.open("INBOX")
+	p.run("C: a FETCH 1:* BODY.PEEK[]")
+	if line, err := p.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "* 1 FETCH") {
+		t.Fatal(line, err)
+	}
+	if err := p.c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for r := range events {
+		if r.Level >= slog.LevelWarn {
+			t.Errorf("%s: %s", r.Level, r.Message)
+		}
+		if r.Message == "logout" {
+			return
+		}
+	}
+}
+
+// eventLog passes log records on.
+type eventLog chan slog.Record
+
+func (l eventLog) Enabled(context.Context, slog.Level) bool      { return true }
+func (l eventLog) Handle(_ context.Context, r slog.Record) error { l <- r; return nil }
+func (l eventLog) WithAttrs([]slog.Attr) slog.Handler            { return l }
+func (l eventLog) WithGroup(string) slog.Handler                 { return l }
 
 // TestDatabaseGone: commands fail one by one, the session stays.
 func TestDatabaseGone(t *testing.T) {
