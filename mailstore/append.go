@@ -22,14 +22,20 @@ const appendHead = `WITH doc AS (SELECT * FROM unnest($1::int[], $2::bigint[], $
     AS t(item, acct, mb, email, thread, prefix, size, idate, flags, uidl, key, attempt, idate_zone, ord)),
  lck AS MATERIALIZED (SELECT id FROM mailbox WHERE id = ANY($20) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE`
 
-const appendTail = `),
+const appendWant = `),
  bad AS MATERIALIZED (SELECT DISTINCT item FROM tgt WHERE mb NOT IN (SELECT id FROM lck)),
- want AS MATERIALIZED (SELECT *, row_number() OVER (PARTITION BY mb ORDER BY ord) - 1 AS rn FROM tgt WHERE item NOT IN (SELECT item FROM bad)),
+ want AS MATERIALIZED (SELECT *, row_number() OVER (PARTITION BY mb ORDER BY ord) - 1 AS rn FROM tgt WHERE item NOT IN (SELECT item FROM bad)),`
+
+// appendPut allocates.
+const appendPut = `
  cnt AS (SELECT mb, count(*) n, sum(size)::bigint sz, count(*) FILTER (WHERE flags & 1 = 0) unseen, count(*) FILTER (WHERE flags & 8 <> 0) deleted FROM want GROUP BY mb),
  upd AS (UPDATE mailbox m SET uidnext = m.uidnext + n, modseq = m.modseq + 1, n_msgs = n_msgs + n, n_bytes = n_bytes + sz,
     n_unseen = n_unseen + unseen, n_deleted = n_deleted + deleted FROM cnt WHERE m.id = cnt.mb
     RETURNING m.id, m.account_id, m.uidnext - cnt.n AS first, cnt.n, m.modseq, m.uidvalidity),
- put AS MATERIALIZED (SELECT want.*, first + rn AS uid, modseq, uidvalidity FROM want JOIN upd ON upd.id = mb),
+ put AS MATERIALIZED (SELECT want.*, first + rn AS uid, modseq, uidvalidity FROM want JOIN upd ON upd.id = mb),`
+
+// appendRows inserts.
+const appendRows = `
  s AS (INSERT INTO msg_state (account_id, mailbox_id, uid, flags, modseq) SELECT acct, mb, uid, flags, modseq FROM put),
  c AS (INSERT INTO mailbox_change (account_id, mailbox_id, modseq, kind, uids)
     SELECT account_id, id, modseq, 'A', int8multirange(int8range(first, first + n)) FROM upd),
@@ -44,8 +50,8 @@ const appendTail = `),
  SELECT ord, uid, modseq, uidvalidity FROM put`
 
 const (
-	sqlAppendShared = appendHead + ` SKIP LOCKED` + appendTail
-	sqlAppendOwn    = appendHead + appendTail
+	sqlAppendShared = appendHead + ` SKIP LOCKED` + appendWant + appendPut + appendRows
+	sqlAppendOwn    = appendHead + appendWant + appendPut + appendRows
 	sqlThreadRefs   = `INSERT INTO thread_ref (account_id, msgid_hash, thread_id) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[]) ON CONFLICT DO NOTHING`
 )
 
@@ -146,13 +152,14 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// queue puts the statement on b; put counts the targets that were inserted.
-func (r *rowSet) queue(b *pgx.Batch, sql string, node int32, put *int) {
-	b.Queue(sql, r.item, r.blob, r.sent, r.env, r.bs, r.hw, r.parts, r.preview, r.ss, r.sf, r.st, r.df, r.dt, r.hdr, r.raw, r.sha, r.frame,
+// queue puts the statement on b, with the arguments that it takes more; put counts the targets that were inserted.
+func (r *rowSet) queue(b *pgx.Batch, sql string, node int32, put *int, more ...any) {
+	args := append([]any{r.item, r.blob, r.sent, r.env, r.bs, r.hw, r.parts, r.preview, r.ss, r.sf, r.st, r.df, r.dt, r.hdr, r.raw, r.sha, r.frame,
 		r.ofItem, r.acct, r.mb, r.email, r.thread, r.prefix, r.size, r.idate, r.flags, r.uidl, r.key, r.attempt, node,
 		r.sent, r.sc, // sent_on is the day in the zone that the field gives
 		r.idateZone,
-	).Query(func(rows pgx.Rows) error {
+	}, more...)
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
 		var ord int64
 		var uid UID
 		var modseq ModSeq
@@ -176,8 +183,8 @@ func (r *rowSet) touched() []MailboxID {
 	return ids
 }
 
-// commitShared takes a group of items through one transaction in two round
-// trips. Each item ends with its placed set, its err set, or marked again.
+// commitShared takes a group of items through one transaction, in one round trip
+// or two. Each item ends with its placed set, its err set, or marked again.
 func (s *Store) commitShared(ctx context.Context, group []*item) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -185,36 +192,35 @@ func (s *Store) commitShared(ctx context.Context, group []*item) {
 		return
 	}
 	defer conn.Release()
-	var p *place
-	err = func() error {
-		var b pgx.Batch
-		b.Queue("begin")
-		p = s.learn(&b, group)
-		if err := conn.SendBatch(ctx, &b).Close(); err != nil {
-			return err
-		}
-		return s.keepFoldable(ctx, conn, p)
-	}()
-	if err != nil {
-		s.failGroup(ctx, conn, group, err)
-		return
-	}
+	var b pgx.Batch
 	var r rowSet
-	for _, it := range group {
-		if it.err = s.decide(ctx, p, it); it.err == nil {
+	put := 0
+	if s.commits.inboxes.atOnce(group) {
+		for _, it := range group {
 			r.add(it, true)
 		}
-	}
-	if len(r.of) == 0 { // refused or folded, all of them
-		rollback(ctx, conn)
-		s.settle(group)
-		return
-	}
-	var b pgx.Batch
-	put := 0
-	r.queue(&b, sqlAppendShared, s.node, &put)
-	if accounts, hashes, threads := p.threads.rows(); len(accounts) > 0 {
-		b.Queue(sqlThreadRefs, accounts, hashes, threads)
+		b.Queue("begin")
+		r.queueAtOnce(&b, s.node, &put)
+	} else {
+		p, err := s.askFirst(ctx, conn, group)
+		if err != nil {
+			s.failGroup(ctx, conn, group, err)
+			return
+		}
+		for _, it := range group {
+			if it.err = s.decide(ctx, p, it); it.err == nil {
+				r.add(it, true)
+			}
+		}
+		if len(r.of) == 0 { // refused or folded, all of them
+			rollback(ctx, conn)
+			s.settle(group)
+			return
+		}
+		r.queue(&b, sqlAppendShared, s.node, &put)
+		if accounts, hashes, threads := p.threads.rows(); len(accounts) > 0 {
+			b.Queue(sqlThreadRefs, accounts, hashes, threads)
+		}
 	}
 	b.Queue("commit")
 	s.openReceipts(r.items)
@@ -232,6 +238,18 @@ func (s *Store) commitShared(ctx context.Context, group []*item) {
 	s.textsAdded()
 }
 
+// askFirst begins the transaction and asks all questions of a group.
+func (s *Store) askFirst(ctx context.Context, conn *pgxpool.Conn, group []*item) (*place, error) {
+	var b pgx.Batch
+	b.Queue("begin")
+	p := s.learn(&b, group)
+	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, err
+	}
+	s.commits.inboxes.learned(p, group)
+	return p, s.keepFoldable(ctx, conn, p)
+}
+
 // settle marks the items that were left out by the statement.
 func (s *Store) settle(group []*item) {
 	for _, it := range group {
@@ -242,6 +260,7 @@ func (s *Store) settle(group []*item) {
 		}
 		if it.err != nil || it.again {
 			s.closeReceipt(it)
+			s.commits.inboxes.forget(it)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type committer struct {
 	active  int
 	closed  bool
 	running sync.WaitGroup
+	inboxes inboxes
 
 	own   chan struct{} // slots of lanes of their own
 	turns turns
