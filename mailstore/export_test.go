@@ -1,4 +1,20 @@
 package mailstore
 
+import "testing"
+
 // ForgetViews empties the cache of views.
 func (s *Store) ForgetViews() { s.views = newViewCache(s.opt.ViewBytes) }
+
+// SmallSegments has the stores that a test opens build segments of a few texts,
+// and merge as few.
+func SmallSegments(t testing.TB, enough, texts int64, merge int) {
+	before := newSegments
+	newSegments = segmentLimits{enough, texts, before.octets, merge}
+	t.Cleanup(func() { newSegments = before })
+}
+
+// ForgetSearches empties the cache of searches, and gives it another budget.
+func (s *Store) ForgetSearches(budget int64) { s.searches = newSearchCache(budget) }
+
+// SegmentFormat makes this binary one of another format.
+func SegmentFormat(step int16) { segmentFormat += step }

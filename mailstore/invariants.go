@@ -66,6 +66,13 @@ var invariants = []struct{ what, sql string }{
 			(SELECT account_id, blob_id FROM text_todo UNION ALL SELECT account_id, unnest(blob_ids) FROM text_pack)) lost
 		WHERE NOT EXISTS (SELECT FROM account_gone g WHERE g.account_id = lost.account_id)
 		UNION ALL SELECT format('account %s pack %s: %s of %s texts', account_id, first_no, cardinality(blob_ids), n) FROM text_pack WHERE n <> cardinality(blob_ids)`},
+	{"segments follow one another and end between packs", `
+		SELECT format('account %s segment %s: begins at %s, before it %s', account_id, first_no, first_no, before) FROM (SELECT account_id, first_no,
+			coalesce(lag(first_no + n) OVER (PARTITION BY account_id ORDER BY first_no), 0) AS before FROM text_segment) g WHERE first_no <> before
+		UNION ALL SELECT format('account %s segment %s: ends at %s, of %s', g.account_id, first_no, first_no + n, text_next) FROM text_segment g JOIN account a ON a.id = g.account_id WHERE first_no + n > text_next OR n < 0
+		UNION ALL SELECT format('account %s segment %s: formats %s', account_id, min(first_no), array_agg(DISTINCT format)) FROM text_segment GROUP BY account_id HAVING count(DISTINCT format) > 1
+		UNION ALL SELECT format('account %s pack %s: over the end of segment %s', p.account_id, p.first_no, g.first_no) FROM text_segment g JOIN text_pack p ON p.account_id = g.account_id
+			AND p.first_no < g.first_no + g.n AND p.first_no + p.n > g.first_no + g.n`},
 	{"UIDVALIDITY only rises", `
 		SELECT format('mailbox %s: uidvalidity %s, next %s', b.id, uidvalidity, uidvalidity_next) FROM mailbox b JOIN account a ON a.id = b.account_id WHERE uidvalidity >= uidvalidity_next
 		UNION ALL SELECT format('mailbox %s %s: uidvalidity %s after %s', b.id, b.name, b.uidvalidity, p.uidvalidity) FROM mailbox b JOIN mailbox_past p USING (account_id, name)
@@ -77,7 +84,7 @@ const invariantLines = 5
 
 // CheckInvariants reads the whole store in one snapshot and reports all that is
 // inconsistent: counters against rows, UIDs, the journal, bodies missing or
-// orphaned. It takes long on a large site and locks nothing.
+// orphaned, segments against packs. It takes long on a large site and locks nothing.
 func CheckInvariants(ctx context.Context, pool *pgxpool.Pool) error {
 	var found []error
 	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
@@ -94,7 +101,11 @@ func CheckInvariants(ctx context.Context, pool *pgxpool.Pool) error {
 				found = append(found, fmt.Errorf("not so: %s: %s", inv.what, line))
 			}
 		}
-		return nil
+		lines, err := checkSegments(ctx, tx)
+		for _, line := range lines {
+			found = append(found, fmt.Errorf("not so: segments say what the packs say: %s", line))
+		}
+		return err
 	})
 	return errors.Join(append(found, err)...)
 }

@@ -32,18 +32,23 @@ func (s *Store) Search(ctx context.Context, acct AccountID, mbox MailboxID, v *V
 		found, err = q.eval(n, all)
 		return err
 	})
-	if err == nil && n.uses&usesTexts != 0 {
-		s.noteBodySearch(ctx, acct)
+	if err == nil && q.index != nil {
+		q.noted()
 	}
 	return found, dbError("search", err)
 }
 
-// noteBodySearch remembers, to the day, that the account searches its texts. The
-// search has its answer whether or not that succeeds.
-func (s *Store) noteBodySearch(ctx context.Context, acct AccountID) {
-	if _, err := s.pool.Exec(ctx, `UPDATE account SET body_searched_at = now() WHERE id = $1
-		AND (body_searched_at IS NULL OR body_searched_at < now() - interval '1 day')`, acct); err != nil {
-		s.log.InfoContext(ctx, "a search was not noted", "event", "search_unnoted", "account", int64(acct), "err", err)
+// noted remembers, to the day, that the account searches its texts, and asks for
+// segments where they would have helped. The search has its answer whether or
+// not that succeeds.
+func (q *search) noted() {
+	if !q.index.noted {
+		if _, err := q.s.pool.Exec(q.ctx, `UPDATE account SET body_searched_at = now() WHERE id = $1`, q.acct); err != nil {
+			q.s.log.InfoContext(q.ctx, "a search was not noted", "event", "search_unnoted", "account", int64(q.acct), "err", err)
+		}
+	}
+	if q.index.next-q.index.covered >= q.s.segments.enough {
+		q.s.segments.kick(q.acct)
 	}
 }
 
@@ -55,6 +60,8 @@ type search struct {
 	acct AccountID
 	mbox MailboxID
 	view *View
+
+	index *indexState // nil: texts were not asked for yet
 }
 
 // What deciding a node takes.

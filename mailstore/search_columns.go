@@ -155,7 +155,7 @@ func eachUID(rows pgx.Rows, f func(UID, bool)) error {
 
 // readHeaders looks for a field in the headers as they are stored, one by one.
 func (q *search) readHeaders(leaf node, cand UIDSet) (UIDSet, error) {
-	docs, err := q.documents(cand, false)
+	docs, err := q.documents(cand)
 	if err != nil {
 		return nil, err
 	}

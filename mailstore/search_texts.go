@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -12,42 +13,36 @@ import (
 )
 
 // This file decides what needs the texts of headers and bodies. Texts are
-// looked up in the packs; those that are not packed yet are made from the body.
+// looked up in the segments and in the packs; those that are not packed yet are
+// made from the body.
 
 // maxLeaves is how many texts are looked for in one pass: the bits of a mask.
 const maxLeaves = 64
 
-// documents are the messages that a search looks into: parallel slices.
+// documents are messages whose headers are read: parallel slices.
 type documents struct {
-	uids     []UID
-	blobs    []int64
-	raw      []int64  // size of the body as stored, without prefix
-	prefixes [][]byte // nil unless asked for
+	uids  []UID
+	blobs []int64
+	raw   []int64 // size of the body as stored, without prefix
 }
 
 // documents reads which bodies the candidates have.
-func (q *search) documents(cand UIDSet, prefixes bool) (*documents, error) {
+func (q *search) documents(cand UIDSet) (*documents, error) {
 	var c condition
 	which := c.candidates(q, cand)
-	prefix := "NULL::bytea"
-	if prefixes {
-		prefix = "prefix"
-	}
-	rows, err := q.tx.Query(q.ctx, `SELECT uid, blob_id, size - coalesce(octet_length(prefix), 0), `+prefix+which+` ORDER BY uid`, c.args...)
+	rows, err := q.tx.Query(q.ctx, `SELECT uid, blob_id, size - coalesce(octet_length(prefix), 0)`+which+` ORDER BY uid`, c.args...)
 	if err != nil {
 		return nil, err
 	}
 	d := &documents{}
 	var uid, blob, raw int64
-	var p []byte
 	at := 0
-	_, err = pgx.ForEachRow(rows, []any{&uid, &blob, &raw, &p}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&uid, &blob, &raw}, func() error {
 		for at < len(cand) && int64(cand[at].Hi) < uid {
 			at++
 		}
 		if at < len(cand) && int64(cand[at].Lo) <= uid {
-			d.uids, d.blobs, d.raw, d.prefixes = append(d.uids, UID(uid)), append(d.blobs, blob), append(d.raw, raw), append(d.prefixes, p)
-			p = nil
+			d.uids, d.blobs, d.raw = append(d.uids, UID(uid)), append(d.blobs, blob), append(d.raw, raw)
 		}
 		return nil
 	})
@@ -61,28 +56,55 @@ func (q *search) texts(n node, cand UIDSet) (UIDSet, error) {
 	if len(leaves) > maxLeaves {
 		return q.pieces(n, cand, q.texts)
 	}
-	docs, err := q.documents(cand, inHeaders(leaves) != 0)
+	docs, err := q.openTexts(cand)
 	if err != nil {
 		return nil, err
 	}
-	m := newMatcher(leaves, docs.blobs)
-	if err := q.searchPacks(m); err != nil {
+	m := newMatcher(leaves, docs)
+	left, err := q.searchSegments(m)
+	if err != nil {
 		return nil, err
 	}
-	if err := q.searchBodies(m, docs); err != nil {
+	if err := q.searchPacks(m, left); err != nil {
 		return nil, err
 	}
+	if err := q.searchBodies(m, cand); err != nil {
+		return nil, err
+	}
+	own, err := q.searchPrefixes(m, cand)
+	if err != nil {
+		return nil, err
+	}
+	return m.result(met, own, cand), q.ctx.Err()
+}
+
+// result gives the candidates that meet the criteria, with what each message's
+// own prefix adds to its body's mask.
+func (m *matcher) result(met func(uint64) bool, own map[UID]uint64, cand UIDSet) UIDSet {
+	none := met(0) // so it is for most; the others are listed
+	var others []UID
+	for i, place := 0, 0; i < len(m.docs.docs); i++ {
+		if d := m.docs.docs[i]; d.blob != m.docs.docs[place].blob {
+			place = i
+		}
+		mask := m.masks[place]
+		uid := m.docs.docs[i].uid
+		if len(own) > 0 {
+			mask |= own[uid]
+		}
+		if mask != 0 && met(mask) != none {
+			others = append(others, uid)
+		}
+	}
+	slices.Sort(others)
 	var found UIDSet
-	for i, uid := range docs.uids {
-		mask := m.masks[m.index[docs.blobs[i]]]
-		if missing := inHeaders(leaves) &^ mask; missing != 0 && len(docs.prefixes[i]) > 0 {
-			mask |= m.prefix(missing, docs.prefixes[i])
-		}
-		if met(mask) {
-			found.Add(uid)
-		}
+	for _, uid := range others {
+		found.Add(uid)
 	}
-	return found, q.ctx.Err()
+	if none {
+		return cand.Subtract(found)
+	}
+	return cand.Intersect(found)
 }
 
 // compile makes a test of a mask of matched leaves, and lists the leaves.
@@ -149,28 +171,63 @@ func inBodies(leaves []textLeaf) (mask uint64) {
 // matcher knows for each body which leaves match it.
 type matcher struct {
 	leaves []textLeaf
-	index  map[int64]int32 // body → place in masks
-	masks  []uint64
-	seen   []bool // the body's text was looked at
+	docs   *docTable
+	masks  []uint64 // by place in docs
+	seen   []uint8  // what of the body's texts was looked at
 }
 
-func newMatcher(leaves []textLeaf, blobs []int64) *matcher {
-	m := &matcher{leaves: leaves, index: make(map[int64]int32, len(blobs))}
-	for _, b := range blobs {
-		if _, ok := m.index[b]; !ok {
-			m.index[b] = int32(len(m.index))
-		}
+// The texts of a message.
+const (
+	seenHead = 1 << iota
+	seenBody
+)
+
+func newMatcher(leaves []textLeaf, docs *docTable) *matcher {
+	return &matcher{leaves: leaves, docs: docs, masks: make([]uint64, len(docs.docs)), seen: make([]uint8, len(docs.docs))}
+}
+
+// needs is what has to be seen of each body.
+func (m *matcher) needs() (seen uint8) {
+	if inHeaders(m.leaves) != 0 {
+		seen |= seenHead
 	}
-	m.masks, m.seen = make([]uint64, len(m.index)), make([]bool, len(m.index))
-	return m
+	if inBodies(m.leaves) != 0 {
+		seen |= seenBody
+	}
+	return seen
 }
 
-// prefix says which of these leaves match the fields of a recipient's prefix.
-func (m *matcher) prefix(missing uint64, prefix []byte) (mask uint64) {
-	text := message.AppendHeaderText(nil, prefix)
-	for rest := missing; rest != 0; rest &= rest - 1 {
-		i := bits.TrailingZeros64(rest)
-		if m.leaves[i].find(text, 0) >= 0 {
+// searchPrefixes looks into the fields of the recipients' own prefixes, which
+// belong to the header: the mask that they add, by message.
+func (q *search) searchPrefixes(m *matcher, cand UIDSet) (map[UID]uint64, error) {
+	heads := inHeaders(m.leaves)
+	if heads == 0 {
+		return nil, nil
+	}
+	var c condition
+	which := c.candidates(q, cand)
+	rows, err := q.tx.Query(q.ctx, `SELECT uid, prefix`+which+` AND prefix IS NOT NULL`, c.args...)
+	if err != nil {
+		return nil, err
+	}
+	own := map[UID]uint64{}
+	var uid int64
+	var prefix pgtype.DriverBytes
+	var text []byte
+	_, err = pgx.ForEachRow(rows, []any{&uid, &prefix}, func() error {
+		text = message.AppendHeaderText(text[:0], prefix)
+		if mask := m.look(text, heads); mask != 0 {
+			own[UID(uid)] = mask
+		}
+		return nil
+	})
+	return own, err
+}
+
+// look says which of these leaves match one text.
+func (m *matcher) look(text []byte, which uint64) (mask uint64) {
+	for rest := which; rest != 0; rest &= rest - 1 {
+		if i := bits.TrailingZeros64(rest); m.leaves[i].find(text, 0) >= 0 {
 			mask |= 1 << i
 		}
 	}
@@ -180,39 +237,62 @@ func (m *matcher) prefix(missing uint64, prefix []byte) (mask uint64) {
 // bodiesAtOnce is how many small bodies are fetched in one round trip.
 const bodiesAtOnce = 32
 
-// searchBodies looks into the bodies that no pack has.
-func (q *search) searchBodies(m *matcher, docs *documents) error {
-	small := map[int64]int64{} // body → size
-	for i, blob := range docs.blobs {
-		k := m.index[blob]
-		if m.seen[k] {
-			continue
+// searchBodies looks into the bodies of candidates that no pack has.
+func (q *search) searchBodies(m *matcher, cand UIDSet) error {
+	needs := m.needs()
+	var unseen []int64
+	for i, place := 0, 0; i < len(m.docs.docs); i++ {
+		d := m.docs.docs[i]
+		if d.blob != m.docs.docs[place].blob {
+			place = i
 		}
-		m.seen[k] = true
-		if docs.raw[i] > frameSize {
-			if err := q.searchBody(m, blob, docs.raw[i], &bodyInTx{q: q, blob: blob}); err != nil {
-				return err
-			}
-			continue
+		if m.seen[place]&needs != needs && cand.Contains(d.uid) {
+			m.seen[place] = needs
+			unseen = append(unseen, d.blob)
 		}
-		if small[blob] = docs.raw[i]; len(small) == bodiesAtOnce {
-			if err := q.searchSmall(m, small); err != nil {
-				return err
-			}
-			clear(small)
+	}
+	for len(unseen) > 0 {
+		n := min(len(unseen), bodiesAtOnce)
+		if err := q.searchSome(m, unseen[:n]); err != nil {
+			return err
+		}
+		unseen = unseen[n:]
+	}
+	return nil
+}
+
+// searchSome looks into some bodies: those of one frame at once, larger ones
+// frame by frame.
+func (q *search) searchSome(m *matcher, blobs []int64) error {
+	rows, err := q.tx.Query(q.ctx, `SELECT id, raw_size FROM blob WHERE id = ANY($1)`, blobs)
+	if err != nil {
+		return err
+	}
+	var small []int64
+	large := map[int64]int64{} // body → size
+	var id, size int64
+	if _, err = pgx.ForEachRow(rows, []any{&id, &size}, func() error {
+		if size <= frameSize {
+			small = append(small, id)
+		} else {
+			large[id] = size
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for id, size := range large {
+		if err := q.searchBody(m, id, size, &bodyInTx{q: q, blob: id}); err != nil {
+			return err
 		}
 	}
 	return q.searchSmall(m, small)
 }
 
 // searchSmall looks into bodies of one frame.
-func (q *search) searchSmall(m *matcher, sizes map[int64]int64) error {
-	if len(sizes) == 0 {
+func (q *search) searchSmall(m *matcher, ids []int64) error {
+	if len(ids) == 0 {
 		return nil
-	}
-	ids := make([]int64, 0, len(sizes))
-	for id := range sizes {
-		ids = append(ids, id)
 	}
 	rows, err := q.tx.Query(q.ctx, `SELECT blob_id, data FROM blob_chunk WHERE blob_id = ANY($1) AND seq = 0`, ids)
 	if err != nil {
@@ -236,11 +316,8 @@ func (q *search) searchBody(m *matcher, blob, size int64, r io.ReaderAt) error {
 	if err != nil {
 		return fmt.Errorf("body %d: %w", blob, err)
 	}
-	for i := range m.leaves {
-		l := &m.leaves[i]
-		if l.header && l.find(header, 0) >= 0 || l.body && l.find(body, 0) >= 0 {
-			m.masks[m.index[blob]] |= 1 << i
-		}
+	if place := m.docs.place(blob, -1); place >= 0 {
+		m.masks[place] |= m.look(header, inHeaders(m.leaves)) | m.look(body, inBodies(m.leaves))
 	}
 	return nil
 }

@@ -40,6 +40,8 @@ type Store struct {
 	notify    *notifier
 	receipts  *receipts
 	index     *indexer
+	segments  *segmenter
+	searches  *searchCache
 	sweepOnce sync.Mutex // one sweep at a time in this process
 }
 
@@ -65,6 +67,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.hub = newHub()
 	s.receipts = newReceipts()
 	s.index = newIndexer()
+	s.segments = newSegmenter()
+	s.searches = newSearchCache(searchCacheBytes)
 	s.notify = newNotifier(s)
 	if err := s.notify.connect(ctx); err != nil { // a node that holds no lock counts as dead
 		s.cancel()
@@ -74,6 +78,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.run(s.receipts.runFlusher(s))
 	if opt.Index > 0 {
 		s.run(s.runIndexer)
+		s.run(s.runSegmenter)
 	}
 	if opt.Sweep > 0 {
 		s.run(s.runSweeper)

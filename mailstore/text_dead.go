@@ -68,6 +68,9 @@ func compactAccount(ctx context.Context, tx pgx.Tx, acct AccountID) error {
 	if len(packs) == compactPacks {
 		return nil
 	}
+	if err := compactSegments(ctx, tx, acct, gone); err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, `DELETE FROM text_dead WHERE account_id = $1 AND blob_id = ANY($2)`, acct, dead)
 	return err
 }

@@ -93,6 +93,7 @@ func (s *Store) indexDue(ctx context.Context, hinted bool) (again bool, err erro
 			continue
 		}
 		busy, failed := s.indexAccount(ctx, acct)
+		s.segments.kick(acct)
 		err = errors.Join(err, failed)
 		if delete(x.waiting, acct); busy {
 			again = true
@@ -123,8 +124,9 @@ func (s *Store) pendingTexts(ctx context.Context) (map[AccountID]int, error) {
 	return pending, dbError("look for texts to pack", err)
 }
 
-// IndexTexts packs all texts that are pending, of all accounts, and drops the
-// dead ones where they are many. The store's goroutine does the same by itself.
+// IndexTexts packs all texts that are pending, of all accounts, drops the dead
+// ones where they are many, and builds the segments that are due. The store's
+// goroutines do the same by themselves.
 func (s *Store) IndexTexts(ctx context.Context) error {
 	for {
 		pending, err := s.pendingTexts(ctx)
@@ -132,7 +134,7 @@ func (s *Store) IndexTexts(ctx context.Context) error {
 			return err
 		}
 		if len(pending) == 0 {
-			return s.dropDeadTexts(ctx)
+			return errors.Join(s.dropDeadTexts(ctx), s.buildSegments(ctx, nil))
 		}
 		for acct := range pending {
 			busy, err := s.indexAccount(ctx, acct)
@@ -306,7 +308,8 @@ func takeLast(ctx context.Context, tx pgx.Tx, acct AccountID, texts []packText, 
 	for len(texts) < packTexts {
 		var p pack
 		err := tx.QueryRow(ctx, `SELECT first_no, blob_ids, z, heads FROM text_pack WHERE account_id = $1 AND n <= $2
-			AND first_no = (SELECT max(first_no) FROM text_pack WHERE account_id = $1)`, acct, min(len(texts), packTexts-len(texts))).Scan(&p.firstNo, &p.blobs, &p.z, &p.heads)
+			AND first_no = (SELECT max(first_no) FROM text_pack WHERE account_id = $1)
+			AND first_no >= coalesce((SELECT max(first_no + n) FROM text_segment WHERE account_id = $1), 0)`, acct, min(len(texts), packTexts-len(texts))).Scan(&p.firstNo, &p.blobs, &p.z, &p.heads)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return texts, first, nil
 		}

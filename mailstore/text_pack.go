@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -148,7 +150,7 @@ func (m *matcher) searchTexts(texts []byte, blobs []int64, mask uint64, hits []h
 			if k == n {
 				break
 			}
-			if place, ok := m.index[blobs[k]]; ok {
+			if place := m.docs.place(blobs[k], -1); place >= 0 {
 				hits = append(hits, hit{place, 1 << i})
 			}
 			from = ends[k]
@@ -162,25 +164,74 @@ func (m *matcher) searchTexts(texts []byte, blobs []int64, mask uint64, hits []h
 // process, whatever the number of searches.
 var decompressions = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
 
-// searchPacks looks into all packs that hold wanted bodies. Two goroutines
-// decompress and look while the next packs come.
-func (q *search) searchPacks(m *matcher) error {
-	wanted, total, err := q.wantedPacks(m)
-	if err != nil || len(wanted) == 0 {
+// searchPacks looks into the packs that hold wanted bodies: into all that no
+// segment covers, and of the others into what the segments left.
+func (q *search) searchPacks(m *matcher, left verify) error {
+	head, body := inHeaders(m.leaves), inBodies(m.leaves)
+	if q.index.next > q.index.covered {
+		if err := q.searchUncovered(m, head, body); err != nil {
+			return err
+		}
+	}
+	if q.index.covered == 0 {
+		return nil
+	}
+	if head == 0 {
+		switch {
+		case left.all:
+			return q.scanPacks(m, 0, body, `first_no < $2`, q.index.covered)
+		case len(left.packs) > 0:
+			return q.scanPacks(m, 0, body, `first_no = ANY($2)`, slices.Collect(maps.Keys(left.packs)))
+		}
+		return nil
+	}
+	if body == 0 || left.all {
+		return q.scanPacks(m, head, body, `first_no < $2`, q.index.covered)
+	}
+	if err := q.scanPacks(m, head, 0, `first_no < $2`, q.index.covered); err != nil || len(left.packs) == 0 {
 		return err
 	}
-	head, body := inHeaders(m.leaves), inBodies(m.leaves)
-	columns := map[bool]string{true: `, z`, false: `, NULL::bytea`}[body != 0] + map[bool]string{true: `, heads`, false: `, NULL::bytea`}[head != 0]
-	args := []any{q.acct}
-	sql := `SELECT first_no` + columns + ` FROM text_pack WHERE account_id = $1`
-	if len(wanted) < total {
-		list := make([]int64, 0, len(wanted))
-		for no := range wanted {
-			list = append(list, no)
-		}
-		sql, args = sql+` AND first_no = ANY($2)`, append(args, list)
+	return q.scanPacks(m, 0, body, `first_no = ANY($2)`, slices.Collect(maps.Keys(left.packs)))
+}
+
+// searchUncovered looks into the packs that no segment covers. Where the
+// mailbox has few of the account's texts, the packs that hold them are found first.
+func (q *search) searchUncovered(m *matcher, head, body uint64) error {
+	if q.index.next-q.index.covered <= int64(2*len(m.docs.docs)+4*packTexts) {
+		return q.scanPacks(m, head, body, `first_no >= $2`, q.index.covered)
 	}
-	rows, err := q.tx.Query(q.ctx, sql, args...)
+	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids FROM text_pack WHERE account_id = $1 AND first_no >= $2`, q.acct, q.index.covered)
+	if err != nil {
+		return err
+	}
+	var wanted []int64
+	var no int64
+	var blobs []int64
+	if _, err = pgx.ForEachRow(rows, []any{&no, &blobs}, func() error {
+		if slices.ContainsFunc(blobs, func(b int64) bool { return m.docs.place(b, -1) >= 0 }) {
+			wanted = append(wanted, no)
+		}
+		blobs = nil
+		return nil
+	}); err != nil || len(wanted) == 0 {
+		return err
+	}
+	return q.scanPacks(m, head, body, `first_no = ANY($2)`, wanted)
+}
+
+// scanPacks looks for leaves in the headers and bodies of the account's packs
+// that the condition names. Two goroutines decompress and look while the next packs come.
+func (q *search) scanPacks(m *matcher, head, body uint64, which string, arg any) error {
+	columns, seen := `, NULL::bytea`, uint8(0)
+	if body != 0 {
+		columns, seen = `, z`, seenBody
+	}
+	if head != 0 {
+		columns, seen = columns+`, heads`, seen|seenHead
+	} else {
+		columns += `, NULL::bytea`
+	}
+	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids`+columns+` FROM text_pack WHERE account_id = $1 AND `+which, q.acct, arg)
 	if err != nil {
 		return err
 	}
@@ -190,16 +241,19 @@ func (q *search) searchPacks(m *matcher) error {
 	}
 	results := make(chan searched, 2)
 	for range cap(results) {
-		go func() { results <- m.look(work, free, head, body) }()
+		go func() { results <- m.lookAll(work, free, head, body) }()
 	}
 	var no int64
+	var blobs []int64
 	var z, heads pgtype.DriverBytes
-	_, err = pgx.ForEachRow(rows, []any{&no, &z, &heads}, func() error {
-		if blobs := wanted[no]; blobs != nil {
-			p := <-free
-			p.firstNo, p.blobs, p.z, p.heads = no, blobs, append(p.z[:0], z...), append(p.heads[:0], heads...)
-			work <- p
+	_, err = pgx.ForEachRow(rows, []any{&no, &blobs, &z, &heads}, func() error {
+		if !m.mark(blobs, seen) {
+			return nil
 		}
+		p := <-free
+		p.firstNo, p.blobs, p.z, p.heads = no, blobs, append(p.z[:0], z...), append(p.heads[:0], heads...)
+		blobs = nil
+		work <- p
 		return nil
 	})
 	close(work)
@@ -213,6 +267,18 @@ func (q *search) searchPacks(m *matcher) error {
 	return err
 }
 
+// mark marks what of a pack's bodies is seen; any says that one is wanted.
+func (m *matcher) mark(blobs []int64, seen uint8) (any bool) {
+	near := int32(-1)
+	for _, b := range blobs {
+		if place := m.docs.place(b, near); place >= 0 {
+			m.seen[place] |= seen
+			any, near = true, place
+		}
+	}
+	return any
+}
+
 // searched is what one goroutine found.
 type searched struct {
 	hits []hit
@@ -222,9 +288,9 @@ type searched struct {
 // packsAhead bounds the packs in memory beside those being searched.
 const packsAhead = 6
 
-// look searches packs until there are no more, and gives them back; after an
+// lookAll searches packs until there are no more, and gives them back; after an
 // error it only does that.
-func (m *matcher) look(work <-chan *pack, free chan<- *pack, head, body uint64) (r searched) {
+func (m *matcher) lookAll(work <-chan *pack, free chan<- *pack, head, body uint64) (r searched) {
 	var buf []byte
 	for p := range work {
 		if r.err != nil {
@@ -249,30 +315,6 @@ func (m *matcher) look(work <-chan *pack, free chan<- *pack, head, body uint64) 
 		free <- p
 	}
 	return r
-}
-
-// wantedPacks finds the packs that hold bodies of m, which it marks as seen:
-// the number of each pack and its bodies.
-func (q *search) wantedPacks(m *matcher) (wanted map[int64][]int64, total int, err error) {
-	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids FROM text_pack WHERE account_id = $1`, q.acct)
-	if err != nil {
-		return nil, 0, err
-	}
-	wanted = map[int64][]int64{}
-	var no int64
-	var blobs []int64
-	_, err = pgx.ForEachRow(rows, []any{&no, &blobs}, func() error {
-		total++
-		for _, b := range blobs {
-			if k, ok := m.index[b]; ok {
-				m.seen[k] = true
-				wanted[no] = blobs
-			}
-		}
-		blobs = nil
-		return nil
-	})
-	return wanted, total, err
 }
 
 // readFrame reads one frame of a body inside a transaction.

@@ -31,7 +31,11 @@ func FuzzPack(f *testing.F) {
 		if len(leaves[0].needle) == 0 {
 			return // decided without a look
 		}
-		m := newMatcher(leaves, blobs)
+		var docs []docEntry
+		for i, b := range blobs {
+			docs = append(docs, docEntry{b, UID(i + 1)})
+		}
+		m := newMatcher(leaves, newDocTable(docs))
 		p := encodePack(7, texts)
 		back, err := decodePack(&p)
 		if err != nil || fmt.Sprint(back) != fmt.Sprint(texts) {
@@ -40,7 +44,7 @@ func FuzzPack(f *testing.F) {
 		work, free := make(chan *pack, 1), make(chan *pack, 1)
 		work <- &p
 		close(work)
-		r := m.look(work, free, inHeaders(leaves), inBodies(leaves))
+		r := m.lookAll(work, free, inHeaders(leaves), inBodies(leaves))
 		if r.err != nil {
 			t.Fatal(r.err)
 		}
@@ -58,7 +62,7 @@ func FuzzPack(f *testing.F) {
 			if message.HeaderHasField(text.header, field, message.Fold(needle)) {
 				want |= 4
 			}
-			if got := m.masks[m.index[blobs[i]]]; got != want {
+			if got := m.masks[m.docs.place(blobs[i], -1)]; got != want {
 				t.Errorf("text %d %v: %b, want %b", i, text, got, want)
 			}
 		}
