@@ -41,6 +41,8 @@ type Door struct {
 	Config
 	ctx    context.Context // of every session; cancelled when a drain runs out of time
 	cancel context.CancelFunc
+	open   context.Context // cancelled when a drain begins
+	shut   context.CancelFunc
 
 	mu        sync.Mutex
 	closing   bool
@@ -53,6 +55,7 @@ type Door struct {
 func New(c Config) *Door {
 	d := &Door{Config: c, listeners: make(map[net.Listener]struct{}), sessions: make(map[Session]struct{})}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.open, d.shut = context.WithCancel(d.ctx)
 	return d
 }
 
@@ -115,7 +118,7 @@ func (d *Door) enter(c net.Conn, implicitTLS bool) {
 	remote := Remote(c)
 	if IsTrusted(d.Proxies, remote) {
 		d.count(c, func() {
-			proxied, remote, err := Unproxy(c)
+			proxied, remote, err := Unproxy(d.open, c)
 			if err != nil {
 				d.refuse(c, "proxy", "")
 				d.Log.Warn("no PROXY header", "event", d.Protocol+".proxy", "remote", remote.String(), "error", err)
@@ -202,6 +205,7 @@ func (d *Door) Shutdown(ctx context.Context) error {
 		s.Expel()
 	}
 	d.mu.Unlock()
+	d.shut()
 
 	done := make(chan struct{})
 	go func() { d.running.Wait(); close(done) }()

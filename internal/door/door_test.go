@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -124,5 +126,55 @@ func TestDrain(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", addr); err == nil {
 		t.Error("it still listens")
+	}
+}
+
+// TestDrainBeforeHeader: a proxy that is slow with its header delays no drain.
+func TestDrainBeforeHeader(t *testing.T) {
+	addr, d := open(t, Config{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "PROXY TCP4 192.0.2.7")
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection stays open")
+	}
+}
+
+// starved is a listener that is out of descriptors for a while.
+type starved struct {
+	net.Listener
+	fails int
+}
+
+func (s *starved) Accept() (net.Conn, error) {
+	if s.fails--; s.fails >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return s.Listener.Accept()
+}
+
+// TestOutOfDescriptors: the listener lives through it (TRUST.md row 14).
+func TestOutOfDescriptors(t *testing.T) {
+	_, d := open(t, Config{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(&starved{ln, 3}, false) }()
+	if _, line := hear(t, ln.Addr().String(), ""); line != "hello 127.0.0.1\n" {
+		t.Errorf("afterwards: %q", line)
+	}
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,8 +32,11 @@ func IsTrusted(proxies []netip.Prefix, peer netip.Addr) bool {
 }
 
 // Unproxy reads the PROXY header (v1 or v2) of a trusted proxy, which has to be
-// there, and gives the connection behind it with the client's address.
-func Unproxy(c net.Conn) (net.Conn, netip.Addr, error) {
+// there, and gives the connection behind it with the client's address. It gives
+// up when ctx ends.
+func Unproxy(ctx context.Context, c net.Conn) (net.Conn, netip.Addr, error) {
+	stop := context.AfterFunc(ctx, func() { c.Close() }) // nothing else can be done about an error here
+	defer stop()
 	proxied := proxyproto.NewConn(c, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(headerTime))
 	if proxied.ProxyHeader() == nil {
 		return c, Remote(c), fmt.Errorf("no PROXY header from the trusted proxy %s", Remote(c))

@@ -66,7 +66,7 @@ func (s *Server) unproxy(sock net.Conn) (net.Conn, netip.Addr, error) {
 	if !door.IsTrusted(s.cfg.TrustedProxies, peer) {
 		return sock, peer, nil
 	}
-	return door.Unproxy(sock)
+	return door.Unproxy(s.ctx, sock)
 }
 
 // admitted applies the caps. A trusted MTA on a Unix socket has none.
