@@ -334,6 +334,28 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestShutdownInRetr: a message that is being sent is sent to its end.
+func TestShutdownInRetr(t *testing.T) {
+	const lines = 200_000 // more than the sockets hold
+	s := newSite(t)
+	s.deliver("Subject: long\r\n\r\n" + strings.Repeat("a line of its body\r\n", lines))
+	c := s.login()
+	c.Play("C: RETR 1\nS: +OK «*»\nS: Subject: long\nS:")
+	done := make(chan error, 1)
+	go func() { done <- s.srv.Shutdown(t.Context()) }()
+	n := 0
+	for c.Line() != "." {
+		n++
+	}
+	if n != lines {
+		t.Errorf("%d lines of %d", n, lines)
+	}
+	c.Play("S: -ERR [SYS/TEMP] Server is shutting down; nothing was deleted\nEOF")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPanic: a fault in a command ends its own session, deletes nothing, and
 // leaves the maildrop free.
 func TestPanic(t *testing.T) {
