@@ -234,6 +234,7 @@ func (s *Store) commitShared(ctx context.Context, group []*item) {
 		}
 	}
 	s.settle(group)
+	s.handOver(r.items)
 	s.changed(r.touched()...)
 	s.textsAdded()
 }

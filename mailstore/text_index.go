@@ -27,6 +27,7 @@ const (
 type indexer struct {
 	hint    chan struct{}           // deliveries have added texts
 	waiting map[AccountID]time.Time // accounts with fewer than indexSoon texts, and since when
+	fresh   handover
 	slow    int
 }
 
@@ -98,6 +99,9 @@ func (s *Store) indexDue(ctx context.Context, hinted bool) (again bool, err erro
 		if delete(x.waiting, acct); busy {
 			again = true
 		}
+	}
+	if !again {
+		x.fresh.clear()
 	}
 	if x.slow++; !hinted && x.slow >= indexCompact {
 		x.slow = 0
@@ -218,26 +222,20 @@ func todo(ctx context.Context, tx pgx.Tx, acct AccountID) (sizes map[int64]int64
 // be read has none: it is reported, and does not come up again and again.
 func (s *Store) readTexts(ctx context.Context, tx pgx.Tx, ids []int64, sizes map[int64]int64) ([]packText, error) {
 	made := make(map[int64]packText, len(ids))
-	rows, err := tx.Query(ctx, `SELECT blob_id, data FROM blob_chunk WHERE blob_id = ANY($1) AND seq = 0`, ids)
-	if err != nil {
-		return nil, err
+	var away []int64
+	for _, id := range ids {
+		raw, ok := s.index.fresh.take(id)
+		if !ok {
+			away = append(away, id)
+			continue
+		}
+		header, body, err := message.SearchText(inMemory(raw), int64(len(raw)), message.MaxText)
+		if err != nil {
+			return nil, err
+		}
+		made[id] = packText{id, header, body}
 	}
-	var id int64
-	var z pgtype.DriverBytes
-	var raw []byte
-	_, err = pgx.ForEachRow(rows, []any{&id, &z}, func() (err error) {
-		if sizes[id] > frameSize {
-			return nil
-		}
-		if raw, err = decoder.DecodeAll(z, raw[:0]); err != nil {
-			s.log.ErrorContext(ctx, "a body cannot be read", "event", "body_damaged", "blob", id, "err", err)
-			return nil
-		}
-		t := packText{blob: id}
-		t.header, t.body, err = message.SearchText(inMemory(raw), int64(len(raw)), message.MaxText)
-		made[id] = t
-		return err
-	})
+	err := s.readBodies(ctx, tx, away, sizes, made)
 	if err != nil {
 		return nil, err
 	}
@@ -260,6 +258,34 @@ func (s *Store) readTexts(ctx context.Context, tx pgx.Tx, ids []int64, sizes map
 		}
 	}
 	return texts, nil
+}
+
+// readBodies makes the texts of bodies of one frame that the database has.
+func (s *Store) readBodies(ctx context.Context, tx pgx.Tx, ids []int64, sizes map[int64]int64, made map[int64]packText) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, `SELECT blob_id, data FROM blob_chunk WHERE blob_id = ANY($1) AND seq = 0`, ids)
+	if err != nil {
+		return err
+	}
+	var id int64
+	var z pgtype.DriverBytes
+	var raw []byte
+	_, err = pgx.ForEachRow(rows, []any{&id, &z}, func() (err error) {
+		if sizes[id] > frameSize {
+			return nil
+		}
+		if raw, err = decoder.DecodeAll(z, raw[:0]); err != nil {
+			s.log.ErrorContext(ctx, "a body cannot be read", "event", "body_damaged", "blob", id, "err", err)
+			return nil
+		}
+		t := packText{blob: id}
+		t.header, t.body, err = message.SearchText(inMemory(raw), int64(len(raw)), message.MaxText)
+		made[id] = t
+		return err
+	})
+	return err
 }
 
 // writePacks stores texts. An account that gets few messages would get a pack for
