@@ -64,11 +64,7 @@ func newCutProxy(t *testing.T, pool *pgxpool.Pool) (*cutProxy, *pgxpool.Pool) {
 	t.Cleanup(func() {
 		through.Close()
 		ln.Close()
-		p.mu.Lock()
-		for c := range p.conns {
-			c.Close()
-		}
-		p.mu.Unlock()
+		p.closeAll()
 		p.wg.Wait()
 	})
 	return p, through
@@ -78,6 +74,14 @@ func (p *cutProxy) hold(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conns[c] = struct{}{}
+}
+
+func (p *cutProxy) closeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
 }
 
 // serve carries one connection.
@@ -180,6 +184,7 @@ func (p *cutProxy) backward(client, server net.Conn) {
 			if p.armed.CompareAndSwap(int32(refuseForever), int32(noCut)) {
 				p.down.Store(true)
 				p.cuts.Add(1)
+				p.closeAll()
 				return
 			}
 			if p.armed.CompareAndSwap(int32(afterCommit), int32(noCut)) {
