@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"posthouse/internal/test/storetest"
 	"posthouse/mailstore"
@@ -103,6 +104,7 @@ func TestLostReplyOfAnotherNode(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
+	waitForNodes(t, pool, 1)
 	b := deliver(t, s, keyed(t, alice, mailText(1)))
 	if !b.Duplicate || b.UID != a.UID {
 		t.Errorf("the other node is dead: %+v", b)
@@ -112,6 +114,26 @@ func TestLostReplyOfAnotherNode(t *testing.T) {
 	}
 	if c := deliver(t, s, keyed(t, alice, mailText(1))); c.Duplicate {
 		t.Error("folded after an hour")
+	}
+}
+
+// waitForNodes waits until Postgres knows of n live nodes only: it ends the
+// connections of one that has gone a moment later.
+func waitForNodes(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	const nodes = `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND classid = $1
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		var live int
+		if err := pool.QueryRow(context.Background(), nodes, int64(mailstore.NodeLockClass)).Scan(&live); err != nil {
+			t.Fatal(err)
+		}
+		if live == n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d nodes live, want %d", live, n)
+		}
 	}
 }
 

@@ -2,6 +2,9 @@ package mailstore
 
 import "testing"
 
+// NodeLockClass is the first key of the lock that a live node holds.
+const NodeLockClass = nodeLockClass
+
 // ForgetViews empties the cache of views.
 func (s *Store) ForgetViews() { s.views = newViewCache(s.opt.ViewBytes) }
 

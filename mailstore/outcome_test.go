@@ -93,6 +93,7 @@ func TestUnknownOutcome(t *testing.T) {
 		t.Error(err)
 	}
 	// the client sends it again, to a node that is up: one copy
+	waitForNodes(t, direct, 1)
 	again := deliver(t, helper, keyed(t, alice, mailText(1)))
 	if m, err := helper.Mailbox(context.Background(), alice, "INBOX"); err != nil || m.Messages != 1 || !again.Duplicate {
 		t.Errorf("%+v %+v %v", m, again, err)

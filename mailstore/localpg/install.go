@@ -48,6 +48,9 @@ func System(ctx context.Context, major int) (Install, error) {
 	var problems []string
 	for _, bin := range candidates() {
 		i, err := inspect(ctx, bin)
+		if ctx.Err() != nil { // a start that was cancelled, not a missing PostgreSQL
+			return Install{}, ctx.Err()
+		}
 		if err != nil {
 			problems = append(problems, err.Error())
 			continue

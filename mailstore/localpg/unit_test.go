@@ -61,8 +61,8 @@ func TestTail(t *testing.T) {
 func TestSettingsFollowMemory(t *testing.T) {
 	for memory, want := range map[int64]string{
 		512 << 20: "shared_buffers=64MB",
-		8 << 30:   "shared_buffers=128MB",
-		256 << 30: "shared_buffers=512MB",
+		6 << 30:   "shared_buffers=96MB",
+		256 << 30: "shared_buffers=128MB",
 	} {
 		if got := strings.Join(settings(memory), " "); !strings.Contains(got, want) {
 			t.Errorf("%d octets: no %s in %s", memory, want, got)
