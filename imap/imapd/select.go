@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -31,6 +32,9 @@ func (s *session) cmdSelect(ctx context.Context, c *command) error {
 		if err := c.lex.End(); err != nil {
 			return err
 		}
+	}
+	if _, malformed := errors.AsType[*wire.SyntaxError](nameErr); malformed {
+		return nameErr // no SELECT at all
 	}
 	s.unselect() // whether or not the new one exists
 	if nameErr != nil {

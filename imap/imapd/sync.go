@@ -138,6 +138,9 @@ func (s *session) claim(ctx context.Context, added mailstore.UIDSet) {
 		return
 	}
 	first, err := s.srv.Store.ClaimRecent(ctx, s.acct(), s.box.id, last+1)
+	if errors.Is(err, mailstore.ErrNoMailbox) {
+		return // deleted just now: the next look at it says so
+	}
 	if err != nil {
 		s.log.Warn("recent not claimed", "event", "imap.sync", "error", err)
 		return
