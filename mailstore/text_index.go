@@ -229,11 +229,7 @@ func (s *Store) readTexts(ctx context.Context, tx pgx.Tx, ids []int64, sizes map
 			away = append(away, id)
 			continue
 		}
-		header, body, err := message.SearchText(inMemory(raw), int64(len(raw)), message.MaxText)
-		if err != nil {
-			return nil, err
-		}
-		made[id] = packText{id, header, body}
+		made[id] = s.textOf(ctx, id, raw)
 	}
 	err := s.readBodies(ctx, tx, away, sizes, made)
 	if err != nil {
@@ -280,12 +276,20 @@ func (s *Store) readBodies(ctx context.Context, tx pgx.Tx, ids []int64, sizes ma
 			s.log.ErrorContext(ctx, "a body cannot be read", "event", "body_damaged", "blob", id, "err", err)
 			return nil
 		}
-		t := packText{blob: id}
-		t.header, t.body, err = message.SearchText(inMemory(raw), int64(len(raw)), message.MaxText)
-		made[id] = t
-		return err
+		made[id] = s.textOf(ctx, id, raw)
+		return nil
 	})
 	return err
+}
+
+// textOf makes the texts of a body in memory. One that cannot be read has none.
+func (s *Store) textOf(ctx context.Context, id int64, raw []byte) packText {
+	header, body, err := message.SearchText(inMemory(raw), int64(len(raw)), message.MaxText)
+	if err != nil {
+		s.log.ErrorContext(ctx, "a body cannot be read", "event", "body_damaged", "blob", id, "err", err)
+		return packText{blob: id}
+	}
+	return packText{id, header, body}
 }
 
 // writePacks stores texts. An account that gets few messages would get a pack for

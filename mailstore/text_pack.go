@@ -297,24 +297,38 @@ func (m *matcher) lookAll(work <-chan *pack, free chan<- *pack, head, body uint6
 			free <- p
 			continue
 		}
-		decompressions <- struct{}{}
-		if len(p.z) > 0 {
-			if buf, r.err = packDecoder.DecodeAll(p.z, buf[:0]); r.err == nil {
-				r.hits = m.searchTexts(buf, p.blobs, body, r.hits)
-			}
-		}
-		if len(p.heads) > 0 && r.err == nil {
-			if buf, r.err = packDecoder.DecodeAll(p.heads, buf[:0]); r.err == nil {
-				r.hits = m.searchTexts(buf, p.blobs, head, r.hits)
-			}
-		}
-		<-decompressions
+		buf, r.err = m.lookInto(p, head, body, &r, buf)
 		if r.err != nil {
 			r.err = fmt.Errorf("decode pack %d: %w", p.firstNo, r.err)
 		}
 		free <- p
 	}
 	return r
+}
+
+// lookInto searches one pack. It runs in goroutines of no session, where a panic
+// would end the process: here it is the search's error.
+func (m *matcher) lookInto(p *pack, head, body uint64, r *searched, buf []byte) (_ []byte, err error) {
+	decompressions <- struct{}{}
+	defer func() {
+		<-decompressions
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("panic: %v", fault)
+		}
+	}()
+	if len(p.z) > 0 {
+		if buf, err = packDecoder.DecodeAll(p.z, buf[:0]); err != nil {
+			return buf, err
+		}
+		r.hits = m.searchTexts(buf, p.blobs, body, r.hits)
+	}
+	if len(p.heads) > 0 {
+		if buf, err = packDecoder.DecodeAll(p.heads, buf[:0]); err != nil {
+			return buf, err
+		}
+		r.hits = m.searchTexts(buf, p.blobs, head, r.hits)
+	}
+	return buf, nil
 }
 
 // readFrame reads one frame of a body inside a transaction.

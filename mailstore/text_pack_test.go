@@ -68,3 +68,15 @@ func FuzzPack(f *testing.F) {
 		}
 	})
 }
+
+// TestLookAllPanics: no session contains a panic in these goroutines.
+func TestLookAllPanics(t *testing.T) {
+	p := encodePack(1, []packText{{100, []byte("\x01subject: one"), []byte("two")}})
+	m := &matcher{leaves: []textLeaf{newTextLeaf(node{op: SearchBody, needle: "two"})}} // without documents
+	work, free := make(chan *pack, 1), make(chan *pack, 1)
+	work <- &p
+	close(work)
+	if r := m.lookAll(work, free, 0, 1); r.err == nil || len(free) != 1 {
+		t.Errorf("%v, %d packs given back", r.err, len(free))
+	}
+}
