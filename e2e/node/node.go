@@ -196,16 +196,6 @@ func (n *Node) Wait() error {
 	}
 }
 
-// Password finds the password of an account.
-func (n *Node) Password(address string) string {
-	for _, l := range append(slices.Clone(n.Accounts), n.Captured) {
-		if l.Address == address {
-			return l.Password
-		}
-	}
-	return ""
-}
-
 // TLS trusts the node's authority and nothing else.
 func (n *Node) TLS() (*tls.Config, error) {
 	pem, err := os.ReadFile(n.CA)

@@ -23,12 +23,6 @@ func (d *Directory) Mechanisms(c Client) []string {
 	return []string{"SCRAM-SHA-256", "PLAIN"}
 }
 
-// ShowsPassword reports whether mech sends the password itself, so that it
-// belongs under TLS.
-func ShowsPassword(mech string) bool {
-	return strings.EqualFold(mech, "PLAIN") || strings.EqualFold(mech, "LOGIN")
-}
-
 // MaxResponse bounds a client's response in octets, decoded; more is ErrMalformed.
 const MaxResponse = 8192
 

@@ -62,9 +62,6 @@ func Dial(t testing.TB, addr string) *Conn {
 // Close closes the connection without a word.
 func (c *Conn) Close() { c.nc.Close() }
 
-// NetConn is the connection below, TLS included.
-func (c *Conn) NetConn() net.Conn { return c.nc }
-
 // Play plays a script.
 func (c *Conn) Play(script string) {
 	c.t.Helper()
@@ -130,19 +127,6 @@ func (c *Conn) Until(prefix string) []string {
 			return lines
 		}
 	}
-}
-
-// Octets reads n octets.
-func (c *Conn) Octets(n int) []byte {
-	c.t.Helper()
-	b := make([]byte, n)
-	if err := c.nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		c.fail("read: %v", err)
-	}
-	if _, err := io.ReadFull(c.r, b); err != nil {
-		c.fail("read: %v", err)
-	}
-	return b
 }
 
 // EOF expects that the server closes, with octets unread before that allowed or not.
