@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"posthouse/internal/test/pgtest"
 	"posthouse/internal/test/storetest"
 	"posthouse/mailstore"
@@ -221,5 +224,79 @@ func TestSegmentsByThemselves(t *testing.T) {
 			t.Fatal("texts are left without a segment")
 		}
 		find(t, nodes[1], acct, body("odd")) // asks for segments
+	}
+}
+
+// newAccount creates an account of a store that is not storetest's, which would
+// check the damage at the end.
+func newAccount(t *testing.T, s *mailstore.Store, pool *pgxpool.Pool, address string) (id mailstore.AccountID) {
+	t.Helper()
+	ctx := context.Background()
+	if err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `INSERT INTO account (address) VALUES ($1) RETURNING id`, address).Scan(&id); err != nil {
+			return err
+		}
+		return s.InitAccount(ctx, tx, id)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// TestInvariantsFindSegmentDamage: each kind of damage to segments is found.
+func TestInvariantsFindSegmentDamage(t *testing.T) {
+	pool, ctx := pgtest.Pool(t), context.Background()
+	mailstore.SmallSegments(t, 8, 8, 100)
+	s, err := mailstore.Open(ctx, pool, mailstore.Options{Index: -1, Sweep: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	alice := newAccount(t, s, pool, "alice@example.test")
+	for round := range 2 {
+		for i := range 16 {
+			storetest.Append(t, s, alice, "INBOX", fmt.Sprintf("Subject: s\r\n\r\nword%d of many, %d", i, round), 0)
+		}
+		find(t, s, alice, body("word"))
+		if err := s.IndexTexts(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mailstore.CheckInvariants(ctx, pool); err != nil {
+		t.Fatalf("before the damage: %v", err)
+	}
+	for _, damage := range []string{
+		`DELETE FROM text_segment WHERE first_no = 0`,
+		`UPDATE text_segment SET first_no = first_no + 1 WHERE first_no > 0`,
+		`UPDATE text_segment SET n = n - 1 WHERE first_no > 0`,
+		`UPDATE text_segment SET n = n + 100 WHERE first_no > 0`,
+		`UPDATE text_segment SET format = format + 1 WHERE first_no > 0`,
+		`UPDATE text_segment SET post = set_byte(post, 1, 2) WHERE first_no > 0`,
+		`UPDATE text_segment SET post = substring(post FOR 3)`,
+		`UPDATE text_segment SET skips = ''`,
+		`UPDATE text_segment SET ids = ''`,
+		`UPDATE text_segment SET vocab = (SELECT z FROM text_pack LIMIT 1)`,
+		`UPDATE text_segment g SET ids = (SELECT ids FROM text_segment WHERE first_no = 0)`,
+		`UPDATE text_pack SET z = (SELECT z FROM text_pack WHERE first_no = 0)`,
+	} {
+		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `CREATE TABLE kept_segment AS TABLE text_segment; CREATE TABLE kept_pack AS TABLE text_pack; `+damage); err != nil {
+				t.Errorf("%s: %v", damage, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := mailstore.CheckInvariants(ctx, pool); err == nil || !strings.Contains(err.Error(), "not so") {
+			t.Errorf("%s: not found: %v", damage, err)
+		}
+		if _, err := pool.Exec(ctx, `TRUNCATE text_segment; TRUNCATE text_pack; INSERT INTO text_segment TABLE kept_segment; INSERT INTO text_pack TABLE kept_pack;
+			DROP TABLE kept_segment; DROP TABLE kept_pack`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mailstore.CheckInvariants(ctx, pool); err != nil {
+		t.Fatalf("after the damage: %v", err)
 	}
 }

@@ -142,7 +142,7 @@ func (s *segment) decodeIDs(ids []byte) error {
 
 func (s *segment) decodeWords(r *segmentRow) (err error) {
 	if s.vocab, err = vocabDecoder.DecodeAll(r.vocab, nil); err != nil {
-		return fmt.Errorf("vocabulary of segment %d: %w", s.firstNo, err)
+		return fmt.Errorf("vocabulary of segment %d: %w: %w", s.firstNo, errSegment, err)
 	}
 	d := varints{b: r.skips}
 	s.words = d.count(len(s.vocab))

@@ -138,8 +138,10 @@ func (s *Store) buildAccount(ctx context.Context, acct AccountID) (busy bool, er
 				if busy, err = textsBusy(ctx, tx, acct); err != nil || busy {
 					return err
 				}
-				more, err = step.do(ctx, tx, acct)
-				return err
+				return contained(func() error {
+					more, err = step.do(ctx, tx, acct)
+					return err
+				})
 			})
 			if err != nil || busy {
 				return busy, err

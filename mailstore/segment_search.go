@@ -2,7 +2,9 @@ package mailstore
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -133,7 +135,7 @@ func (q *search) findWords(m *matcher, plans []wordPlan) ([]*segmentHits, error)
 	if err != nil {
 		return nil, err
 	}
-	ahead := newLane()
+	ahead := newCrew()
 	var no int64
 	var r segmentRow
 	_, err = pgx.ForEachRow(rows, []any{&no, &r.ids, &r.vocab, &r.skips}, func() error {
@@ -195,39 +197,50 @@ func (q *search) readPostings(hits []*segmentHits) error {
 	return err
 }
 
-// lane runs functions on as many goroutines as there are processors, of all
-// lanes of this process together; whoever wants more waits.
-type lane struct {
+// crew runs functions on as many goroutines as there are processors, of all
+// crews of this process together; whoever wants more waits.
+type crew struct {
 	wg  sync.WaitGroup
 	mu  sync.Mutex
 	err error
 }
 
-func newLane() *lane { return &lane{} }
+func newCrew() *crew { return &crew{} }
 
 // run starts f, or gives the first error so far.
-func (l *lane) run(f func() error) error {
-	l.mu.Lock()
-	err := l.err
-	l.mu.Unlock()
+func (c *crew) run(f func() error) error {
+	c.mu.Lock()
+	err := c.err
+	c.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	decompressions <- struct{}{}
-	l.wg.Go(func() {
+	c.wg.Go(func() {
 		defer func() { <-decompressions }()
-		if err := f(); err != nil {
-			l.mu.Lock()
-			l.err = errors.Join(l.err, err)
-			l.mu.Unlock()
+		if err := contained(f); err != nil {
+			c.mu.Lock()
+			c.err = errors.Join(c.err, err)
+			c.mu.Unlock()
 		}
 	})
 	return nil
 }
 
-func (l *lane) wait() error {
-	l.wg.Wait()
-	return l.err
+// contained runs f on a goroutine of no session, where a panic would end the
+// process: it is an error here.
+func contained(f func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("panic: %v\n%s", fault, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+func (c *crew) wait() error {
+	c.wg.Wait()
+	return c.err
 }
 
 // parallel runs f for 0 to n-1 on all processors.
@@ -240,11 +253,11 @@ func parallel(n int, f func(int) error) error {
 		}
 		return nil
 	}
-	l := newLane()
+	c := newCrew()
 	for i := range n {
-		if err := l.run(func() error { return f(i) }); err != nil {
+		if err := c.run(func() error { return f(i) }); err != nil {
 			break
 		}
 	}
-	return l.wait()
+	return c.wait()
 }
