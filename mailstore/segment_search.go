@@ -16,12 +16,18 @@ type verify struct {
 	all   bool           // of all that are covered
 }
 
+// fewTexts are rather looked into than looked up.
+const fewTexts = 16
+
 // searchSegments decides what the words of the covered texts can decide, and
 // says what of them has to be looked into.
 func (q *search) searchSegments(m *matcher) (verify, error) {
+	if len(q.index.segments) == 0 || len(m.docs.docs) <= fewTexts {
+		return verify{all: true}, nil
+	}
 	plans, whole := wordPlans(m.leaves)
-	if whole || len(plans) == 0 || len(q.index.segments) == 0 {
-		return verify{all: len(q.index.segments) > 0}, nil
+	if whole || len(plans) == 0 {
+		return verify{all: true}, nil
 	}
 	hits, err := q.findWords(m, plans)
 	if err != nil {

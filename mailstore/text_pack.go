@@ -168,39 +168,35 @@ var decompressions = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
 // segment covers, and of the others into what the segments left.
 func (q *search) searchPacks(m *matcher, left verify) error {
 	head, body := inHeaders(m.leaves), inBodies(m.leaves)
-	if q.index.next > q.index.covered {
-		if err := q.searchUncovered(m, head, body); err != nil {
+	if err := q.searchRange(m, head, body, q.index.covered, q.index.next); err != nil {
+		return err
+	}
+	covered := body // of the packs that segments cover: all bodies, or some
+	if !left.all {
+		covered = 0
+	}
+	if head|covered != 0 {
+		if err := q.searchRange(m, head, covered, 0, q.index.covered); err != nil {
 			return err
 		}
 	}
-	if q.index.covered == 0 {
+	if len(left.packs) == 0 || left.all {
 		return nil
-	}
-	if head == 0 {
-		switch {
-		case left.all:
-			return q.scanPacks(m, 0, body, `first_no < $2`, q.index.covered)
-		case len(left.packs) > 0:
-			return q.scanPacks(m, 0, body, `first_no = ANY($2)`, slices.Collect(maps.Keys(left.packs)))
-		}
-		return nil
-	}
-	if body == 0 || left.all {
-		return q.scanPacks(m, head, body, `first_no < $2`, q.index.covered)
-	}
-	if err := q.scanPacks(m, head, 0, `first_no < $2`, q.index.covered); err != nil || len(left.packs) == 0 {
-		return err
 	}
 	return q.scanPacks(m, 0, body, `first_no = ANY($2)`, slices.Collect(maps.Keys(left.packs)))
 }
 
-// searchUncovered looks into the packs that no segment covers. Where the
-// mailbox has few of the account's texts, the packs that hold them are found first.
-func (q *search) searchUncovered(m *matcher, head, body uint64) error {
-	if q.index.next-q.index.covered <= int64(2*len(m.docs.docs)+4*packTexts) {
-		return q.scanPacks(m, head, body, `first_no >= $2`, q.index.covered)
+// searchRange looks into packs from a number, below another. Where the mailbox
+// has few of these texts, the packs that hold them are found first.
+func (q *search) searchRange(m *matcher, head, body uint64, from, below int64) error {
+	const which = `first_no >= $2 AND first_no < $3`
+	switch {
+	case from >= below || len(m.docs.docs) == 0:
+		return nil
+	case below-from <= int64(2*len(m.docs.docs)+4*packTexts):
+		return q.scanPacks(m, head, body, which, from, below)
 	}
-	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids FROM text_pack WHERE account_id = $1 AND first_no >= $2`, q.acct, q.index.covered)
+	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids FROM text_pack WHERE account_id = $1 AND `+which, q.acct, from, below)
 	if err != nil {
 		return err
 	}
@@ -211,7 +207,6 @@ func (q *search) searchUncovered(m *matcher, head, body uint64) error {
 		if slices.ContainsFunc(blobs, func(b int64) bool { return m.docs.place(b, -1) >= 0 }) {
 			wanted = append(wanted, no)
 		}
-		blobs = nil
 		return nil
 	}); err != nil || len(wanted) == 0 {
 		return err
@@ -221,7 +216,7 @@ func (q *search) searchUncovered(m *matcher, head, body uint64) error {
 
 // scanPacks looks for leaves in the headers and bodies of the account's packs
 // that the condition names. Two goroutines decompress and look while the next packs come.
-func (q *search) scanPacks(m *matcher, head, body uint64, which string, arg any) error {
+func (q *search) scanPacks(m *matcher, head, body uint64, which string, args ...any) error {
 	columns, seen := `, NULL::bytea`, uint8(0)
 	if body != 0 {
 		columns, seen = `, z`, seenBody
@@ -231,7 +226,7 @@ func (q *search) scanPacks(m *matcher, head, body uint64, which string, arg any)
 	} else {
 		columns += `, NULL::bytea`
 	}
-	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids`+columns+` FROM text_pack WHERE account_id = $1 AND `+which, q.acct, arg)
+	rows, err := q.tx.Query(q.ctx, `SELECT first_no, blob_ids`+columns+` FROM text_pack WHERE account_id = $1 AND `+which, append([]any{q.acct}, args...)...)
 	if err != nil {
 		return err
 	}
