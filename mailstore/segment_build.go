@@ -29,7 +29,7 @@ type segmentLimits struct {
 }
 
 // newSegments are the limits of stores that are opened.
-var newSegments = segmentLimits{enough: 1024, texts: 16 << 10, octets: 16 << 20, merge: 16}
+var newSegments = segmentLimits{enough: 1024, texts: 16 << 10, octets: 8 << 20, merge: 16}
 
 // segmenter builds and merges segments outside of delivery and of searches, for
 // accounts that have searched their texts in the last 90 days. Nothing depends
