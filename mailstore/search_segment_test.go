@@ -300,3 +300,35 @@ func TestInvariantsFindSegmentDamage(t *testing.T) {
 		t.Fatalf("after the damage: %v", err)
 	}
 }
+
+// TestSegmentsOfGoneAccount: nothing is written for an account that was removed,
+// and nothing of it stays.
+func TestSegmentsOfGoneAccount(t *testing.T) {
+	pool, ctx := pgtest.Pool(t), context.Background()
+	mailstore.SmallSegments(t, 4, 4, 2)
+	s := storetest.OpenOn(t, pool, mailstore.Options{Index: -1, Sweep: -1, Grace: time.Nanosecond})
+	alice, bob := storetest.Account(t, s, "alice@example.test"), storetest.Account(t, s, "bob@example.test")
+	for _, acct := range []mailstore.AccountID{alice, bob} {
+		for i := range 20 {
+			storetest.Append(t, s, acct, "INBOX", fmt.Sprintf("Subject: s\r\n\r\nword%d", i), 0)
+		}
+		find(t, s, acct, body("word"))
+	}
+	if err := s.IndexTexts(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(ctx, `DELETE FROM account WHERE id = $1`, alice); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []func(context.Context) error{s.IndexTexts, s.Sweep, s.IndexTexts} {
+		if err := step(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(t, s, `SELECT count(*) FROM text_segment WHERE account_id <> $1`, bob); n != 0 {
+		t.Errorf("%d segments of nobody", n)
+	}
+	if got := find(t, s, bob, body("word7")); got != "8" {
+		t.Errorf("bob finds %q", got)
+	}
+}

@@ -138,6 +138,9 @@ func (s *Store) buildAccount(ctx context.Context, acct AccountID) (busy bool, er
 				if busy, err = textsBusy(ctx, tx, acct); err != nil || busy {
 					return err
 				}
+				if more, err = accountStays(ctx, tx, acct); err != nil || !more {
+					return err
+				}
 				return contained(func() error {
 					more, err = step.do(ctx, tx, acct)
 					return err
@@ -151,6 +154,13 @@ func (s *Store) buildAccount(ctx context.Context, acct AccountID) (busy bool, er
 	return false, nil
 }
 
+// accountStays keeps the account from being removed while this transaction
+// writes what the sweeper would not find any more; false: it is gone.
+func accountStays(ctx context.Context, tx pgx.Tx, acct AccountID) (bool, error) {
+	tag, err := tx.Exec(ctx, `SELECT FROM account WHERE id = $1 FOR KEY SHARE`, acct)
+	return tag.RowsAffected() > 0, err
+}
+
 // buildSegment covers the next packs that no segment covers.
 func (s *Store) buildSegment(ctx context.Context, tx pgx.Tx, acct AccountID) (more bool, err error) {
 	if _, err := tx.Exec(ctx, `DELETE FROM text_segment WHERE account_id = $1 AND format < $2`, acct, segmentFormat); err != nil {
@@ -159,9 +169,6 @@ func (s *Store) buildSegment(ctx context.Context, tx pgx.Tx, acct AccountID) (mo
 	var covered, next, id int64
 	err = tx.QueryRow(ctx, `SELECT text_next, nextval('blob_id_seq'), coalesce((SELECT max(first_no + n) FROM text_segment WHERE account_id = $1), 0)
 		FROM account WHERE id = $1`, acct).Scan(&next, &id, &covered)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil // the account was removed
-	}
 	if err != nil || next-covered < s.segments.enough {
 		return false, err
 	}
@@ -291,10 +298,10 @@ func rewriteSegments(ctx context.Context, tx pgx.Tx, acct AccountID, nos []int64
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `DELETE FROM text_segment WHERE account_id = $1 AND first_no = ANY($2)`, acct, nos); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT nextval('blob_id_seq')`).Scan(&merged.id); err != nil {
 		return err
 	}
-	if err := tx.QueryRow(ctx, `SELECT nextval('blob_id_seq')`).Scan(&merged.id); err != nil {
+	if _, err := tx.Exec(ctx, `DELETE FROM text_segment WHERE account_id = $1 AND first_no = ANY($2)`, acct, nos); err != nil {
 		return err
 	}
 	return writeSegment(ctx, tx, acct, merged, row)
@@ -302,6 +309,9 @@ func rewriteSegments(ctx context.Context, tx pgx.Tx, acct AccountID, nos []int64
 
 // compactSegments drops dead texts from the segments that have any.
 func compactSegments(ctx context.Context, tx pgx.Tx, acct AccountID, dead map[int64]bool) error {
+	if stays, err := accountStays(ctx, tx, acct); err != nil || !stays {
+		return err
+	}
 	rows, err := tx.Query(ctx, `SELECT first_no, ids FROM text_segment WHERE account_id = $1 AND format = $2`, acct, segmentFormat)
 	if err != nil {
 		return err
