@@ -25,7 +25,7 @@ type segmentLimits struct {
 	enough int64 // texts not covered that are worth a segment
 	texts  int64 // texts in a new segment, and
 	octets int64 // octets of their folded texts, or one pack more
-	merge  int   // neighbours of a size that become one
+	merge  int   // neighbours that become one
 }
 
 // newSegments are the limits of stores that are opened.
@@ -123,8 +123,8 @@ func (s *Store) buildSegments(ctx context.Context, accounts []AccountID) error {
 	return failed
 }
 
-// buildAccount builds segments for an account until fewer texts are left than
-// are worth one, each in a transaction, and merges those that are many.
+// buildAccount builds segments until all of an account's texts are covered, each
+// in a transaction, and merges those that are many.
 func (s *Store) buildAccount(ctx context.Context, acct AccountID) (busy bool, err error) {
 	for _, step := range []struct {
 		what string
@@ -169,7 +169,7 @@ func (s *Store) buildSegment(ctx context.Context, tx pgx.Tx, acct AccountID) (mo
 	var covered, next, id int64
 	err = tx.QueryRow(ctx, `SELECT text_next, nextval('blob_id_seq'), coalesce((SELECT max(first_no + n) FROM text_segment WHERE account_id = $1), 0)
 		FROM account WHERE id = $1`, acct).Scan(&next, &id, &covered)
-	if err != nil || next-covered < s.segments.enough {
+	if err != nil || next == covered {
 		return false, err
 	}
 	b := newSegmentBuilder(covered)
@@ -184,7 +184,7 @@ func (s *Store) buildSegment(ctx context.Context, tx pgx.Tx, acct AccountID) (mo
 	if err := writeSegment(ctx, tx, acct, seg, row); err != nil {
 		return false, err
 	}
-	return next-end >= s.segments.enough, nil
+	return next > end, nil
 }
 
 // coverPacks adds the packs that come next to b, and gives where they end: next
@@ -234,8 +234,7 @@ func readSegment(ctx context.Context, tx pgx.Tx, acct AccountID, firstNo int64) 
 	return s, r.post, decodeSegment(s, &r)
 }
 
-// mergeSome makes one of neighbours that are many and alike in size: as often as
-// their spans divide by segments.merge.
+// mergeSome makes one of neighbours that are many.
 func (s *Store) mergeSome(ctx context.Context, tx pgx.Tx, acct AccountID) (more bool, err error) {
 	rows, err := tx.Query(ctx, `SELECT first_no, n, octet_length(vocab)::bigint + octet_length(post) FROM text_segment WHERE account_id = $1 AND format = $2 ORDER BY first_no`, acct, segmentFormat)
 	if err != nil {
@@ -263,22 +262,15 @@ func (s *Store) mergeSome(ctx context.Context, tx pgx.Tx, acct AccountID) (more 
 // mergeable is a segment as mergeAt sees it.
 type mergeable struct{ no, span, octets int64 }
 
-// mergeAt is where n neighbours of a size begin that can be merged, or -1.
+// mergeAt is where n neighbours begin that can be merged, or -1. What comes of
+// them is at least twice as long as the longest, so a text moves seldom.
 func mergeAt(list []mergeable, n int) int {
-	level := func(span int64) (l int) {
-		for ; span >= int64(n); span /= int64(n) {
-			l++
-		}
-		return l
-	}
 	for at := 0; at+n <= len(list); at++ {
-		var span, octets int64
-		alike := true
+		var span, longest, octets int64
 		for _, m := range list[at : at+n] {
-			span, octets = span+m.span, octets+m.octets
-			alike = alike && level(m.span) == level(list[at].span)
+			span, longest, octets = span+m.span, max(longest, m.span), octets+m.octets
 		}
-		if alike && span <= maxSegmentSpan && octets <= mergeOctets {
+		if 2*longest <= span && span <= maxSegmentSpan && octets <= mergeOctets {
 			return at
 		}
 	}

@@ -289,3 +289,35 @@ func FuzzSegmentDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestMergeAt lets segments of uneven sizes come: they stay few, and what is
+// merged stays in proportion.
+func TestMergeAt(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	var list []mergeable
+	var total, written int64
+	most := 0
+	for range 3000 {
+		span := int64(1 + r.IntN(1500))
+		total += span
+		list = append(list, mergeable{span: span})
+		for at := mergeAt(list, 16); at >= 0; at = mergeAt(list, 16) {
+			var merged mergeable
+			for _, m := range list[at : at+16] {
+				merged.span += m.span
+			}
+			written += merged.span
+			list = append(append(list[:at:at], merged), list[at+16:]...)
+		}
+		most = max(most, len(list))
+	}
+	if most > int(total/(maxSegmentSpan/4))+3*16 {
+		t.Errorf("%d segments of %d texts", most, total)
+	}
+	if written > 4*total {
+		t.Errorf("%d texts merged of %d", written, total)
+	}
+	if list := []mergeable{{octets: mergeOctets}, {octets: 1}}; mergeAt(list, 2) >= 0 {
+		t.Error("a merge of too many octets")
+	}
+}
