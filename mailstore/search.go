@@ -18,7 +18,8 @@ import (
 // parts, nested messages and attachment names of the body, of which the first
 // [message.MaxText] octets count. What of the criteria costs nothing is decided
 // first; only messages that it leaves are looked at further. One connection is
-// held for the snapshot; memory is bounded by the number of messages.
+// held for the snapshot; memory is bounded by the number of messages, beside what
+// all searches of the process keep ([searchCacheBytes]).
 func (s *Store) Search(ctx context.Context, acct AccountID, mbox MailboxID, v *View, c *Criteria) (UIDSet, error) {
 	q := &search{s: s, ctx: ctx, acct: acct, mbox: mbox, view: v}
 	n := q.plan(c)

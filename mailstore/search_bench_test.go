@@ -54,7 +54,8 @@ func inbox(b testing.TB, s *mailstore.Store, acct mailstore.AccountID) mailstore
 	return m.ID
 }
 
-// BenchmarkSearch packs the texts of 10,000 letters of 12 KB, then searches.
+// BenchmarkSearch packs the texts of 10,000 letters of 12 KB, then searches: in
+// the packs alone, then with segments.
 func BenchmarkSearch(b *testing.B) {
 	s, pool := quietWith(b, mailstore.Options{Index: -1, Sweep: -1})
 	ctx := context.Background()
@@ -79,28 +80,33 @@ func BenchmarkSearch(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, q := range []struct {
-		name string
-		c    mailstore.Criteria
-	}{
-		{"body-rare", mailstore.Criteria{Op: mailstore.SearchBody, Text: "word4711 word"}},
-		{"body-none", mailstore.Criteria{Op: mailstore.SearchBody, Text: "nowhere to be found"}},
-		{"body-common", mailstore.Criteria{Op: mailstore.SearchBody, Text: "word"}},
-		{"text-none", mailstore.Criteria{Op: mailstore.SearchText, Text: "nowhere to be found"}},
-		{"header-message-id", mailstore.Criteria{Op: mailstore.SearchHeader, Field: "Message-ID", Text: "<4711@example.test>"}},
-		{"subject", mailstore.Criteria{Op: mailstore.SearchHeader, Field: "Subject", Text: "number 4711"}},
-		{"since", mailstore.Criteria{Op: mailstore.SearchSince, Date: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}},
-	} {
-		b.Run(fmt.Sprintf("%s=10k", q.name), func(b *testing.B) {
-			pg, own := serverCPU(b, pool), ownCPU()
-			for b.Loop() {
-				if _, err := s.Search(ctx, acct, box, v, &q.c); err != nil {
-					b.Fatal(err)
+	for _, way := range []string{"packs", "segments"} {
+		for _, q := range []struct {
+			name string
+			c    mailstore.Criteria
+		}{
+			{"body-rare", mailstore.Criteria{Op: mailstore.SearchBody, Text: "word4711 word"}},
+			{"body-none", mailstore.Criteria{Op: mailstore.SearchBody, Text: "nowhere to be found"}},
+			{"body-common", mailstore.Criteria{Op: mailstore.SearchBody, Text: "word"}},
+			{"text-none", mailstore.Criteria{Op: mailstore.SearchText, Text: "nowhere to be found"}},
+			{"header-message-id", mailstore.Criteria{Op: mailstore.SearchHeader, Field: "Message-ID", Text: "<4711@example.test>"}},
+			{"subject", mailstore.Criteria{Op: mailstore.SearchHeader, Field: "Subject", Text: "number 4711"}},
+			{"since", mailstore.Criteria{Op: mailstore.SearchSince, Date: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		} {
+			b.Run(fmt.Sprintf("%s=10k/%s", q.name, way), func(b *testing.B) {
+				pg, own := serverCPU(b, pool), ownCPU()
+				for b.Loop() {
+					if _, err := s.Search(ctx, acct, box, v, &q.c); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			b.ReportMetric(float64(ownCPU()-own)/1e6/float64(b.N), "go-ms/op")
-			b.ReportMetric(float64(serverCPU(b, pool)-pg)/1e6/float64(b.N), "pg-ms/op")
-		})
+				b.ReportMetric(float64(ownCPU()-own)/1e6/float64(b.N), "go-ms/op")
+				b.ReportMetric(float64(serverCPU(b, pool)-pg)/1e6/float64(b.N), "pg-ms/op")
+			})
+		}
+		if err := s.IndexTexts(ctx); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
