@@ -16,6 +16,7 @@ package transcript
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -160,7 +161,8 @@ func (c *Conn) StartTLS() {
 }
 
 func (c *Conn) read() (string, error) {
-	if err := c.nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	// A closed pipe takes no deadline, but lines may still lie in the buffer.
+	if err := c.nc.SetReadDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		return "", err
 	}
 	line, err := c.r.ReadString('\n')
