@@ -14,17 +14,11 @@ const MaxText = 4 << 20
 // as much as they have.
 const MaxHeaderText = MaxHeader * 3 / 2
 
-// Text is the decoded, folded text of a message's body for SEARCH, up to limit
-// octets: all its text parts, the headers of the messages in it, and the names
-// of its attachments, parted by line feeds, which folded text has not.
-func Text(r io.ReaderAt, size int64, limit int64) (folded []byte, err error) {
-	_, folded, err = SearchText(r, size, limit)
-	return folded, err
-}
-
-// SearchText is the folded text of a message's header and of its body. The
-// header's has each field as 0x01, its name, a colon, a space and its value; see
-// HeaderHasField. Together with Text they are what TEXT searches.
+// SearchText is the decoded, folded text of a message for SEARCH. The body's, up
+// to limit octets, is all its text parts, the headers of the messages in it, and
+// the names of its attachments, parted by line feeds, which folded text has not.
+// The header's has each field as 0x01, its name, a colon, a space and its value;
+// see HeaderHasField. Together they are what TEXT searches.
 //
 // It runs outside of sessions, in goroutines that work for everybody, and again
 // after each start: a panic over what somebody sent is an error, not the end of

@@ -282,7 +282,7 @@ epilogue
 	if !HeaderHasField([]byte(header), "x-ODD", Fold("a b")) || !HeaderHasField([]byte(header), "From", "") || HeaderHasField([]byte(header), "Odd", "") || HeaderHasField([]byte(header), "from", Fold("täst")) {
 		t.Errorf("fields of %q", header)
 	}
-	clipped, err := Text(strings.NewReader(msg), int64(len(msg)), 20)
+	_, clipped, err := SearchText(strings.NewReader(msg), int64(len(msg)), 20)
 	if err != nil || len(clipped) > 20 || !strings.HasPrefix(body, string(clipped)) {
 		t.Errorf("%q %v", clipped, err)
 	}
