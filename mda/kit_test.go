@@ -96,7 +96,7 @@ func incoming(to ...string) *mail.Incoming {
 	in := &mail.Incoming{ID: "id1", Received: []byte("Received: from x\r\n\tby mx.example.test;\r\n\tnow\r\n"), Arrived: time.Now()}
 	in.From = addr("sender@example.org")
 	for _, s := range to {
-		in.Recipients = append(in.Recipients, addr(s))
+		in.Recipients = append(in.Recipients, mail.Recipient{Address: addr(s)})
 	}
 	return in
 }

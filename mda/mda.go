@@ -111,7 +111,7 @@ func (p *plan) remoteKey() string {
 	var all []string
 	for _, it := range p.items {
 		for _, r := range it.Recipients {
-			all = append(all, fmt.Sprintf("%s %s", r.Address, r.Original))
+			all = append(all, fmt.Sprintf("%s %s", r.Address, it.Via))
 		}
 	}
 	slices.Sort(all)

@@ -29,8 +29,8 @@ type plan struct {
 
 // add resolves a recipient. The listener did so before; what has changed since
 // is refused here.
-func (p *plan) add(ctx context.Context, rcpt mail.Address) error {
-	res, err := p.mda.cfg.Directory.Resolve(ctx, rcpt)
+func (p *plan) add(ctx context.Context, rcpt mail.Recipient) error {
+	res, err := p.mda.cfg.Directory.Resolve(ctx, rcpt.Address)
 	if err != nil {
 		if _, ok := errors.AsType[*mail.Error](err); ok {
 			return err
@@ -50,16 +50,20 @@ func (p *plan) add(ctx context.Context, rcpt mail.Address) error {
 		return mail.Refuse(550, mail.Enhanced{5, 2, 1}, "Account disabled")
 	}
 	for _, t := range res.Accounts {
-		p.local(t, rcpt)
+		p.local(t, rcpt.Address)
 	}
 	if len(res.Remote) == 0 {
 		return nil
 	}
-	if err := p.checkLoop(rcpt); err != nil {
+	if err := p.checkLoop(rcpt.Address); err != nil {
 		return err
 	}
 	for _, to := range res.Remote {
-		p.remote(to, rcpt)
+		onward := rcpt // what the sender asked of the old address is asked of the new one
+		if onward.Address = to; onward.Original == "" {
+			onward.Original = "rfc822;" + rcpt.String()
+		}
+		p.remote(onward, rcpt.Address)
 	}
 	return nil
 }
@@ -78,33 +82,36 @@ func (p *plan) local(to directory.Target, rcpt mail.Address) {
 		fmt.Fprintf(&b, "X-Original-To: %s\r\n", rcpt)
 	}
 	b.Write(p.in.Received)
+	b.Write(p.in.Signed)
 	p.targets = append(p.targets, mailstore.Target{Account: mailstore.AccountID(to.Account), Mailbox: "INBOX",
 		Recipient: to.Address.String(), Prefix: b.Bytes(), InternalDate: p.in.Arrived})
 }
 
 // remote adds a recipient elsewhere; via is the address here that forwards to
 // it, zero if the client named it.
-func (p *plan) remote(to, via mail.Address) {
+func (p *plan) remote(to mail.Recipient, via mail.Address) {
 	if p.mda.cfg.Capture != nil {
-		p.capture(to, via)
+		p.capture(to.Address, via)
 		return
 	}
-	r := queue.Recipient{Address: to, Original: via}
 	for i := range p.items {
-		same := p.items[i].Recipients[0].Original == via
-		if same && !slices.Contains(p.items[i].Recipients, r) {
-			p.items[i].Recipients = append(p.items[i].Recipients, r)
+		it := &p.items[i]
+		if it.Via != via {
+			continue
 		}
-		if same {
-			return
+		if !slices.ContainsFunc(it.Recipients, func(r mail.Recipient) bool { return r.Address == to.Address }) {
+			it.Recipients = append(it.Recipients, to)
 		}
+		return
 	}
-	it := queue.Item{Ref: p.in.ID, From: p.in.From, Recipients: []queue.Recipient{r}, Body: p.in.Body, SMTPUTF8: p.in.SMTPUTF8}
+	it := queue.Item{Ref: p.in.ID, Envelope: p.in.Envelope, Via: via}
+	it.Recipients = []mail.Recipient{to}
 	if via.IsZero() {
-		it.Account, it.Prefix = p.in.Account, p.in.Received
+		it.Account = p.in.Account
 	} else {
-		it.Prefix = append(fmt.Appendf(nil, "Delivered-To: %s\r\n", via), p.in.Received...)
+		it.Prefix = fmt.Appendf(nil, "Delivered-To: %s\r\n", via)
 	}
+	it.Prefix = append(append(it.Prefix, p.in.Received...), p.in.Signed...)
 	p.items = append(p.items, it)
 }
 
@@ -124,6 +131,7 @@ func (p *plan) capture(to, via mail.Address) {
 	}
 	fmt.Fprintf(&b, "X-Original-To: %s\r\n", via)
 	b.Write(p.in.Received)
+	b.Write(p.in.Signed)
 	p.targets = append(p.targets, mailstore.Target{Account: account, Mailbox: "INBOX",
 		Recipient: elsewhere + to.String(), Prefix: b.Bytes(), InternalDate: p.in.Arrived})
 }

@@ -31,21 +31,13 @@ func New(pool *pgxpool.Pool) *Queue { return &Queue{pool: pool} }
 // Item is one message for any number of remote recipients, with one prefix for
 // all of them.
 type Item struct {
-	Ref        string       // the message's id in the log
-	Account    int64        // who submitted it; 0: it is forwarded
-	From       mail.Address // reverse-path
-	Recipients []Recipient
-	BlobID     int64
-	Size       int64  // octets of Prefix and body
-	Prefix     []byte // sent before the body, with CRLF
-	Body       mail.BodyType
-	SMTPUTF8   bool
-}
-
-// Recipient is one address that an Item is for.
-type Recipient struct {
-	Address  mail.Address
-	Original mail.Address // the address that was forwarded here; zero: none
+	mail.Envelope              // its recipients all elsewhere
+	Ref           string       // the message's id in the log
+	Account       int64        // who submitted it; 0: it is forwarded
+	Via           mail.Address // the address here that forwards it; zero: none does
+	BlobID        int64
+	Size          int64  // octets of Prefix and body
+	Prefix        []byte // sent before the body, with CRLF
 }
 
 // Enqueue adds an item inside tx. The item's blob must have been stored, or be
@@ -64,7 +56,7 @@ func (q *Queue) Enqueue(ctx context.Context, tx pgx.Tx, it Item) error {
 	var addresses, originals, destinations []string
 	for _, r := range it.Recipients {
 		addresses = append(addresses, r.Address.String())
-		originals = append(originals, r.Original.String())
+		originals = append(originals, r.Original)
 		destinations = append(destinations, r.Address.Domain)
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO queue_rcpt (message_id, n, address, original, destination)

@@ -15,13 +15,13 @@ import (
 	"posthouse/smtp/queue"
 )
 
-func recipients(addresses ...string) (list []queue.Recipient) {
+func recipients(addresses ...string) (list []mail.Recipient) {
 	for _, s := range addresses {
 		a, err := mail.ParseAddress(s)
 		if err != nil {
 			panic(err)
 		}
-		list = append(list, queue.Recipient{Address: a})
+		list = append(list, mail.Recipient{Address: a})
 	}
 	return list
 }
@@ -34,13 +34,13 @@ func TestEnqueue(t *testing.T) {
 	ctx, pool := t.Context(), pgtest.Pool(t)
 	q := queue.New(pool)
 	for i := range 3 {
-		it := queue.Item{Ref: fmt.Sprint("m", i), BlobID: 7, Size: 100, Recipients: recipients("a@one.example", "b@[127.0.0.1]", "\"c d\"@one.example"),
-			From: mail.Address{Local: "alice", Domain: "example.test"}}
+		it := queue.Item{Ref: fmt.Sprint("m", i), BlobID: 7, Size: 100, Envelope: mail.Envelope{
+			From: mail.Address{Local: "alice", Domain: "example.test"}, Recipients: recipients("a@one.example", "b@[127.0.0.1]", "\"c d\"@one.example")}}
 		if err := enqueue(ctx, pool, q, it); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, bad := range []queue.Item{{BlobID: 7}, {Recipients: recipients("a@one.example")}} {
+	for _, bad := range []queue.Item{{BlobID: 7}, {Envelope: mail.Envelope{Recipients: recipients("a@one.example")}}} {
 		if err := enqueue(ctx, pool, q, bad); err == nil {
 			t.Errorf("%+v was queued", bad)
 		}
@@ -71,7 +71,7 @@ func TestIdleDestinationWakes(t *testing.T) {
 	if _, err := pool.Exec(ctx, `INSERT INTO queue_destination (name, next_at) VALUES ('one.example', NULL), ('two.example', now() + interval '1 hour')`); err != nil {
 		t.Fatal(err)
 	}
-	if err := enqueue(ctx, pool, q, queue.Item{BlobID: 1, Recipients: recipients("a@two.example", "a@one.example")}); err != nil {
+	if err := enqueue(ctx, pool, q, queue.Item{BlobID: 1, Envelope: mail.Envelope{Recipients: recipients("a@two.example", "a@one.example")}}); err != nil {
 		t.Fatal(err)
 	}
 	var due int
@@ -94,7 +94,7 @@ func TestNoDeadlock(t *testing.T) {
 				if w%2 == 0 {
 					slices.Reverse(to)
 				}
-				if err := enqueue(ctx, pool, q, queue.Item{BlobID: 1, Recipients: recipients(to...)}); err != nil {
+				if err := enqueue(ctx, pool, q, queue.Item{BlobID: 1, Envelope: mail.Envelope{Recipients: recipients(to...)}}); err != nil {
 					errs <- err
 					return
 				}

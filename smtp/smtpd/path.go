@@ -208,7 +208,7 @@ func (c *conn) addRcpt(path string) {
 		c.reply(553, "5.6.7", "This address needs SMTPUTF8")
 		return
 	}
-	c.tx.asked = to
+	c.tx.asked = mail.Recipient{Address: to}
 	c.pass("RCPT", "RCPT TO:<"+line+">")
 }
 

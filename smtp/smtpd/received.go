@@ -13,7 +13,7 @@ import (
 // client in it has been vetted: the EHLO argument by isHelo, the recipient by
 // mail.ParseAddress. "for" stands only with a single recipient, lest Bcc ones
 // learn of each other.
-func (c *conn) received(tx *transaction, to []mail.Address, at time.Time) []byte {
+func (c *conn) received(tx *transaction, to []mail.Recipient, at time.Time) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Received: from %s (%s)\r\n", c.helo, c.from())
 	fmt.Fprintf(&b, "\tby %s with %s", c.srv.cfg.Hostname, c.with(tx))
@@ -22,7 +22,7 @@ func (c *conn) received(tx *transaction, to []mail.Address, at time.Time) []byte
 	}
 	fmt.Fprintf(&b, "\r\n\tid %s", tx.id)
 	if len(tx.Recipients) == 1 && len(to) == 1 {
-		fmt.Fprintf(&b, "\r\n\tfor <%s>", to[0])
+		fmt.Fprintf(&b, "\r\n\tfor <%s>", to[0].Address)
 	}
 	fmt.Fprintf(&b, ";\r\n\t%s\r\n", at.Format(time.RFC1123Z))
 	return b.Bytes()

@@ -18,9 +18,9 @@ import (
 type transaction struct {
 	mail.Envelope
 	id       string
-	size     int64        // as MAIL announced, 0: not
-	asked    mail.Address // of the RCPT that is being decided
-	rcpts    []string     // as go-smtp names Recipients, for LMTP's replies
+	size     int64          // as MAIL announced, 0: not
+	asked    mail.Recipient // of the RCPT that is being decided
+	rcpts    []string       // as go-smtp names Recipients, for LMTP's replies
 	refused  int
 	sum      [32]byte // of the content as received; zero: it is stored as it came
 	poisoned bool     // a bare CR or LF in DATA
@@ -90,7 +90,7 @@ func (c *conn) refuse(msg string, err error) *smtp.SMTPError {
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	c := s.c
 	tx := c.tx
-	err := c.recipient(tx.asked, tx.size)
+	err := c.recipient(tx.asked.Address, tx.size)
 	if err == nil {
 		tx.Recipients = append(tx.Recipients, tx.asked)
 		tx.rcpts = append(tx.rcpts, to)
@@ -150,7 +150,7 @@ func accepted(tx *transaction) *smtp.SMTPError {
 
 // deliver hands the message over. It is not cut short when the client hangs up:
 // the message is here, and an outcome is better than none.
-func (c *conn) deliver(tx *transaction, to []mail.Address, body *spool.Spool) error {
+func (c *conn) deliver(tx *transaction, to []mail.Recipient, body *spool.Spool) error {
 	ctx, cancel := context.WithTimeout(c.srv.ctx, c.srv.cfg.Limits.Deliver)
 	defer cancel()
 	in := &mail.Incoming{ID: tx.id, Envelope: tx.Envelope, Account: c.account.ID, Arrived: time.Now(), Sum: tx.sum}

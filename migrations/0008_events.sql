@@ -1,0 +1,3 @@
+-- +goose Up
+-- trace, webhooks, suppression.
+SELECT 1;

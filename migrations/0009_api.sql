@@ -1,0 +1,3 @@
+-- +goose Up
+-- keys of the HTTP API, idempotency.
+SELECT 1;
