@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,18 +22,6 @@ import (
 	"posthouse/tls/certs"
 	"posthouse/web"
 )
-
-type serveCmd struct {
-	Local      bool     `help:"Serve this machine only: loopback, a local CA, accounts to try with, and no mail ever leaves."`
-	JSONReady  bool     `name:"json-ready" help:"When every listener accepts, print one line of JSON instead of a page."`
-	Ephemeral  bool     `help:"With --local: keep the data in a temporary folder that is removed at the end."`
-	Account    []string `help:"With --local: make this account, and its domain; repeatable." placeholder:"ADDR:PASSWORD" sep:"none"`
-	Listen     []string `help:"Set a listener's address, or off: smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp, http, https; repeatable." placeholder:"NAME=ADDR" sep:"none"`
-	Hostname   string   `help:"The server's name."`
-	RequireTLS bool     `name:"require-tls" help:"With --local: refuse to log in without TLS, as a site does."`
-	NoCapture  bool     `help:"With --local: answer on the SMTP port as a site does, 550 to strangers who write to other domains. Mail of authenticated users is captured all the same."`
-	Limits     bool     `help:"With --local: limit failed logins and connections per address for loopback clients too."`
-}
 
 // Run is the life of a server: everything is made here and handed to those who
 // need it, and taken down in the opposite order.
@@ -156,63 +142,6 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	ground.closing.Store(true)
 	h.drain(cfg.Limits.Drain(), smtp.Shutdown, imap.Shutdown, pop.Shutdown, pages.Shutdown)
 	return err
-}
-
-// configure makes the configuration from the file, the variable and the flags,
-// in rising order.
-func (c *serveCmd) configure(p *place) (config.Config, []login, error) {
-	cfg := config.Site()
-	if !c.Local && (c.Ephemeral || len(c.Account) > 0 || c.RequireTLS || c.NoCapture || c.Limits) {
-		return cfg, nil, fail(exitUsage, "--ephemeral, --account, --require-tls, --no-capture and --limits go with --local only")
-	}
-	file := p.Config
-	if c.Local {
-		cfg = config.Local()
-	} else if file == "" {
-		file = config.File
-	}
-	if file != "" {
-		if err := cfg.Read(file); err != nil {
-			if p.Config == "" {
-				err = fail(exitConfig, "%w; `posthouse serve --local` needs none", err)
-			}
-			return cfg, nil, err
-		}
-	}
-	p.overrule(&cfg)
-	if c.Hostname != "" {
-		cfg.Hostname = c.Hostname
-	}
-	for _, arg := range c.Listen {
-		if err := cfg.Listen.Set(arg); err != nil {
-			return cfg, nil, fail(exitUsage, "--listen: %w", err)
-		}
-	}
-	if c.Local {
-		cfg.RequireTLS, cfg.Capture, cfg.Throttle = c.RequireTLS, !c.NoCapture, c.Limits
-	}
-	var logins []login
-	for _, arg := range c.Account {
-		l, err := parseLogin(arg)
-		if err != nil {
-			return cfg, nil, err
-		}
-		logins = append(logins, l)
-	}
-	if c.Ephemeral && p.Data == "" {
-		cfg.Data = os.TempDir() // where lay makes the folder
-	}
-	return cfg, logins, cfg.Check()
-}
-
-// asked says whether a listener's address was given: then it does not move.
-func (c *serveCmd) asked(name, addr string) bool {
-	for _, arg := range c.Listen {
-		if strings.HasPrefix(arg, name+"=") {
-			return true
-		}
-	}
-	return config.Local().Listen[name] != addr
 }
 
 // cancelled is nil when it was a signal that made the start fail.

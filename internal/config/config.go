@@ -47,13 +47,19 @@ type Config struct {
 	Log    Log       `toml:"log"`
 	Limits Limits    `toml:"limits"`
 
+	// Testing stands in for the Internet.
+	Testing Testing `toml:"testing"`
+
 	// Local is `serve --local`: loopback only, captured mail, plain AUTH.
 	Local bool `toml:"-"`
 	// RequireTLS refuses AUTH on plain connections in local mode too; a site
 	// always refuses it.
 	RequireTLS bool `toml:"-"`
-	// Capture keeps mail for other domains in a virtual inbox (local mode).
+	// Capture lets anybody on the SMTP port write to other domains (local
+	// mode): it is kept here, as what authenticated users send is.
 	Capture bool `toml:"-"`
+	// Deliver really sends mail for other domains. A site does.
+	Deliver bool `toml:"-"`
 	// Throttle limits loopback clients as well, in failed logins and in
 	// connections per address; local mode exempts them, for there every client
 	// has that address.
@@ -94,6 +100,7 @@ func Site() Config {
 	c.Data = "/var/lib/posthouse"
 	c.Throttle = true
 	c.RequireTLS = true
+	c.Deliver = true
 	c.Listen = siteListeners()
 	return c
 }

@@ -72,6 +72,9 @@ func (c *Config) Check() error {
 	if !slices.Contains([]string{"auto", "text", "json"}, c.Log.Format) {
 		return errorf("[log] format = %q: take auto, text or json", c.Log.Format)
 	}
+	if err := c.Testing.check(); err != nil {
+		return err
+	}
 	return c.checkLimits()
 }
 
