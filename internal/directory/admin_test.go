@@ -71,6 +71,35 @@ func TestDomains(t *testing.T) {
 	}
 }
 
+// TestOnDomain holds that a domain and what the hook makes for it come into
+// being together.
+func TestOnDomain(t *testing.T) {
+	var made []string
+	var fault error
+	d := node(t, pgtest.Pool(t), Options{OnDomain: func(ctx context.Context, tx pgx.Tx, domain string) error {
+		made = append(made, domain)
+		if err := tx.QueryRow(ctx, "SELECT FROM domain WHERE name = $1", domain).Scan(); err != nil {
+			return err
+		}
+		return fault
+	}})
+	ctx := t.Context()
+	must(t, second(d.CreateDomain(ctx, "Bücher.test")))
+	if err := second(d.CreateDomain(ctx, "bücher.test")); !errors.Is(err, ErrConflict) {
+		t.Errorf("twice: %v", err)
+	}
+	fault = errors.New("no key")
+	if err := second(d.CreateDomain(ctx, "example.test")); !errors.Is(err, fault) {
+		t.Errorf("the hook's error: %v", err)
+	}
+	if err := second(d.Domain(ctx, "example.test")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the domain is there without what the hook makes: %v", err)
+	}
+	if want := []string{"xn--bcher-kva.test", "example.test"}; !reflect.DeepEqual(made, want) {
+		t.Errorf("hook ran for %q", made)
+	}
+}
+
 func TestAccounts(t *testing.T) {
 	var created, removed []int64
 	d := node(t, pgtest.Pool(t), Options{

@@ -38,7 +38,9 @@ type Options struct {
 	// OnCreate and OnRemove run inside the transaction that adds or removes an
 	// account; both may be nil.
 	OnCreate, OnRemove func(ctx context.Context, tx pgx.Tx, accountID int64) error
-	Throttle           ThrottleOptions
+	// OnDomain runs inside the transaction that adds a domain; nil: nothing does.
+	OnDomain func(ctx context.Context, tx pgx.Tx, domain string) error
+	Throttle ThrottleOptions
 }
 
 // ThrottleOptions say who is slowed when guessing passwords.

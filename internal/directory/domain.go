@@ -30,7 +30,10 @@ func (d *Directory) CreateDomain(ctx context.Context, name string) (Domain, erro
 	dom := Domain{Name: name}
 	err = d.change(ctx, "create domain "+name, func(tx pgx.Tx) ([]int64, error) {
 		err := tx.QueryRow(ctx, "INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING created_at", name).Scan(&dom.Created)
-		return nil, noRows(err, ErrConflict)
+		if err = noRows(err, ErrConflict); err != nil || d.opts.OnDomain == nil {
+			return nil, err
+		}
+		return nil, d.opts.OnDomain(ctx, tx, name)
 	})
 	return dom, err
 }
