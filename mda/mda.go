@@ -57,17 +57,12 @@ func New(cfg Config) *MDA { return &MDA{cfg: cfg} }
 // good, the error is temporary all the same: the client asks again, and hears
 // at RCPT which one it was.
 func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool) (settle func(heard bool), err error) {
-	parsed, err := message.Parse(body, body.Size())
+	p, err := m.plan(ctx, in, body, false)
 	if err != nil {
-		return nil, mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot read the message, try again later", err)
+		return nil, err
 	}
-	p := &plan{mda: m, in: in, body: body, parsed: parsed}
-	for _, rcpt := range in.Recipients {
-		if err := p.add(ctx, rcpt); err != nil {
-			return nil, p.blame(err)
-		}
-	}
-	d := &mailstore.Delivery{Body: body, Parsed: parsed, Targets: p.targets, Dedup: true, Sum: in.Sum, ReversePath: in.From.String()}
+	d := p.delivery()
+	d.Dedup, d.Sum = true, in.Sum
 	if len(p.items) > 0 {
 		d.InTx, d.RemoteKey = p.enqueue, p.remoteKey()
 	}
@@ -81,6 +76,53 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 			m.cfg.Store.Abandon(d.Receipt)
 		}
 	}, nil
+}
+
+// DeliverIn delivers a message of our own, a report or a notice, to local
+// recipients and by the queue to those elsewhere. inTx runs in the transaction
+// that stores it, after all else and perhaps more than once, so that the
+// message and what led to it stand or fall together; an error of inTx takes
+// everything back and is returned, wrapped.
+//
+// An error of class Permanent says that the message can never be delivered:
+// there is no such recipient, the mailbox is full, mail goes round in a loop.
+// inTx has not been carried out then. An error of class Unknown, that nobody
+// knows whether the transaction was committed.
+func (m *MDA) DeliverIn(ctx context.Context, in *mail.Incoming, body *spool.Spool, inTx func(context.Context, pgx.Tx) error) error {
+	p, err := m.plan(ctx, in, body, true)
+	if err != nil {
+		return err
+	}
+	d := p.delivery()
+	d.InTx = func(ctx context.Context, tx pgx.Tx, blob mailstore.BlobRef) error {
+		if err := p.enqueue(ctx, tx, blob); err != nil || inTx == nil {
+			return err
+		}
+		return inTx(ctx, tx)
+	}
+	if _, err := m.cfg.Store.Deliver(ctx, d); err != nil {
+		return p.blame(err)
+	}
+	return nil
+}
+
+// plan finds out where a message goes.
+func (m *MDA) plan(ctx context.Context, in *mail.Incoming, body *spool.Spool, ours bool) (*plan, error) {
+	parsed, err := message.Parse(body, body.Size())
+	if err != nil {
+		return nil, mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot read the message, try again later", err)
+	}
+	p := &plan{mda: m, in: in, body: body, parsed: parsed, ours: ours}
+	for _, rcpt := range in.Recipients {
+		if err := p.add(ctx, rcpt); err != nil {
+			return nil, p.blame(err)
+		}
+	}
+	return p, nil
+}
+
+func (p *plan) delivery() *mailstore.Delivery {
+	return &mailstore.Delivery{Body: p.body, Parsed: p.parsed, Targets: p.targets, ReversePath: p.in.From.String()}
 }
 
 // blame softens a permanent error that may be one recipient's fault.

@@ -22,6 +22,7 @@ type plan struct {
 	in      *mail.Incoming
 	body    *spool.Spool
 	parsed  *message.Parsed
+	ours    bool // made by ourselves: it may go anywhere
 	targets []mailstore.Target
 	items   []queue.Item // without their blob
 	passed  []string     // Delivered-To addresses of the message, folded; nil: not read yet
@@ -39,7 +40,7 @@ func (p *plan) add(ctx context.Context, rcpt mail.Recipient) error {
 	}
 	switch res.Status {
 	case directory.NotLocal:
-		if p.in.Account == 0 && p.mda.cfg.Capture == nil {
+		if p.in.Account == 0 && !p.ours && p.mda.cfg.Capture == nil {
 			return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Relaying denied")
 		}
 		p.remote(rcpt, mail.Address{})
