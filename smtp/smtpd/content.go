@@ -10,6 +10,7 @@ import (
 
 	"posthouse/internal/mail"
 	"posthouse/internal/spool"
+	"posthouse/internal/submission"
 )
 
 // content takes the octets of a body, as sent but for the dots, checks them and
@@ -136,7 +137,7 @@ var errBare = mail.Refuse(550, mail.Enhanced{5, 6, 0}, "Bare CR or LF in the mes
 func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 	s := spool.New(c.srv.cfg.SpoolDir, c.srv.cfg.Limits.Memory)
 	t := &content{out: s, limits: c.srv.cfg.Limits, binary: tx.Body == mail.BodyBinary}
-	var edit *editor
+	var edit *submission.Editor
 	if c.account.ID != 0 {
 		edit = c.newEditor(tx, s)
 		t.out = edit
@@ -162,7 +163,7 @@ func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 	case t.cr && !t.binary:
 		err = errBare
 	case edit != nil:
-		err = edit.finish()
+		err = edit.Finish()
 	}
 	if t.sum != nil {
 		t.sum.Sum(tx.sum[:0])

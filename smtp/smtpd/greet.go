@@ -3,18 +3,15 @@ package smtpd
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/base32"
-	"encoding/binary"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"posthouse/internal/directory"
 	"posthouse/internal/door"
 	"posthouse/internal/events"
+	"posthouse/internal/mail"
 )
 
 // greet takes a new connection up to its banner and hands it to go-smtp.
@@ -50,7 +47,7 @@ func (s *Server) greet(sock net.Conn, mode Mode, hand *handoff) {
 }
 
 func (s *Server) newConn(sock net.Conn, remote netip.Addr, mode Mode) *conn {
-	c := &conn{srv: s, mode: mode, id: newID(), sock: sock, began: time.Now()}
+	c := &conn{srv: s, mode: mode, id: mail.NewID(), sock: sock, began: time.Now()}
 	c.log = s.log.With("session", c.id, "remote", remote.String())
 	c.client = directory.Client{Remote: remote, Protocol: "smtp"}
 	c.ctx, c.stop = context.WithCancel(s.ctx)
@@ -149,13 +146,4 @@ func (c *conn) patient() bool {
 	// The timeout stays in the bufio.Reader as a sticky error otherwise.
 	c.in.Reset(receiver{c})
 	return true
-}
-
-// newID is unique over all nodes and sorts by time: 40 bits of milliseconds
-// and 40 random ones, in 16 letters and digits.
-func newID() string {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<24)
-	rand.Read(b[5:10])
-	return strings.ToLower(base32.HexEncoding.EncodeToString(b[:10]))
 }

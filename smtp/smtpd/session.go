@@ -29,7 +29,7 @@ type transaction struct {
 	abandoned bool // RSET or the like came instead of the last chunk
 }
 
-func newTransaction() *transaction { return &transaction{id: newID()} }
+func newTransaction() *transaction { return &transaction{id: mail.NewID()} }
 
 // session is go-smtp's view of a guard: what a command means, once its form is
 // right.
