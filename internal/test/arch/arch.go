@@ -17,18 +17,19 @@ const module = "posthouse/"
 type Graph map[string][]string
 
 // ground is what every package above it may stand on.
-var ground = []string{"internal/admission", "internal/config", "internal/door", "internal/events", "internal/mail", "internal/message", "internal/spool", "internal/submission"}
+var ground = []string{"internal/admission", "internal/config", "internal/door", "internal/events", "internal/mail", "internal/message", "internal/seal", "internal/spool", "internal/submission"}
 
 // arrows are the packages of this module that a package may import; "ground"
 // stands for all of that. A package that is not listed may not exist.
 var arrows = map[string][]string{
 	"cmd/posthouse": {"*"},
 
-	"smtp/smtpd": {"ground", "internal/directory", "mailstore", "smtp/mailauth"},
-	"imap/imapd": {"ground", "internal/directory", "mailstore", "imap/wire"},
-	"pop3":       {"ground", "internal/directory", "mailstore"},
-	"web":        {"ground", "internal/directory", "mailstore"},
-	"web/api":    {"ground", "internal/directory", "mailstore"},
+	"smtp/smtpd":   {"ground", "internal/directory", "mailstore", "smtp/mailauth"},
+	"imap/imapd":   {"ground", "internal/directory", "mailstore", "imap/wire"},
+	"pop3":         {"ground", "internal/directory", "mailstore"},
+	"web":          {"ground", "internal/directory", "mailstore"},
+	"web/captured": {"ground", "mailstore"},
+	"web/api":      {"ground", "internal/directory", "mailstore"},
 
 	"mda":           {"ground", "internal/directory", "mailstore", "smtp/queue"},
 	"smtp/queue":    {"ground", "mailstore", "smtp/relay"},
@@ -40,12 +41,12 @@ var arrows = map[string][]string{
 	"mailstore/localpg":  {},
 	"migrations":         {},
 	"tls/certs":          {"internal/config", "internal/events", "internal/mail"},
-	"internal/directory": {"internal/config", "internal/events", "internal/mail"},
+	"internal/directory": {"internal/config", "internal/events", "internal/mail", "internal/seal"},
 
 	"internal/admission":  {},
 	"internal/config":     {"internal/mail"},
 	"internal/door":       {"internal/admission", "internal/events"},
-	"internal/events":     {"internal/mail"},
+	"internal/events":     {"internal/mail", "internal/seal"},
 	"internal/mail":       {},
 	"internal/message":    {"internal/mail"},
 	"internal/spool":      {},
