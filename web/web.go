@@ -44,6 +44,7 @@ type Config struct {
 	CAFile            string                      // the local authority's certificate, served at /ca.pem; may be empty
 	Ready             func(context.Context) error // nil error: mail can be taken and read
 	Metrics           prometheus.Gatherer
+	Captured          http.Handler // of the captured mail, in local mode; else nil
 	Log               *slog.Logger
 }
 
@@ -66,6 +67,11 @@ func New(c Config) *Server {
 			w.Header().Set("Content-Type", "application/x-pem-file")
 			http.ServeFile(w, r, c.CAFile)
 		})
+	}
+	if c.Captured != nil {
+		for _, path := range []string{"/captured/", "/api/v1/captured", "/api/v1/captured/"} {
+			mux.Handle(path, c.Captured)
+		}
 	}
 	mux.HandleFunc("GET /{$}", s.index)
 	s.http = &http.Server{
