@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net/http"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,6 +18,7 @@ import (
 	"posthouse/mda"
 	"posthouse/smtp/smtpd"
 	"posthouse/web"
+	"posthouse/web/captured"
 )
 
 // The packages below name what they need of each other in small interfaces and
@@ -35,11 +38,8 @@ func quotaOK(store *mailstore.Store) func(context.Context, int64, int64) error {
 	}
 }
 
-// captureTo names the account that keeps what would leave; nil when mail may.
+// captureTo names the account that keeps what would leave.
 func captureTo(ctx context.Context, dir *directory.Directory, inbox *login) (*mda.CaptureTo, error) {
-	if inbox == nil {
-		return nil, nil
-	}
 	addr, err := mail.ParseAddress(inbox.Address)
 	if err != nil {
 		return nil, err
@@ -49,6 +49,14 @@ func captureTo(ctx context.Context, dir *directory.Directory, inbox *login) (*md
 		return nil, fmt.Errorf("find the captured inbox: %w", err)
 	}
 	return &mda.CaptureTo{Account: a.ID}, nil
+}
+
+// capturedPages show what was captured; nil where nothing is.
+func capturedPages(c *config.Config, store *mailstore.Store, to *mda.CaptureTo, closing <-chan struct{}, log *slog.Logger) http.Handler {
+	if to == nil {
+		return nil
+	}
+	return captured.New(captured.Config{Store: store, Account: to.Account, Hostname: c.Hostname, Closing: closing, Log: log})
 }
 
 // domainNames lists the domains for the certificate.

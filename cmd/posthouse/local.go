@@ -23,8 +23,8 @@ import (
 	"posthouse/internal/mail"
 )
 
-// The accounts of a local server. captured holds the mail to other domains.
-const captured = "captured@localhost"
+// The accounts of a local server. capturedInbox holds the mail to other domains.
+const capturedInbox = "captured@localhost"
 
 var localAccounts = []string{"alice@localhost", "bob@localhost"}
 
@@ -113,7 +113,7 @@ func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, 
 	}
 	accounts = slices.Clone(asked)
 	changed := false
-	for _, address := range append(slices.Clone(localAccounts), captured) {
+	for _, address := range append(slices.Clone(localAccounts), capturedInbox) {
 		if slices.ContainsFunc(accounts, func(l login) bool { return strings.EqualFold(l.Address, address) }) {
 			continue
 		}
@@ -133,7 +133,7 @@ func localLogins(ctx context.Context, c *config.Config, d *directory.Directory, 
 	if err := ensureAll(ctx, d, accounts, len(asked)); err != nil {
 		return nil, nil, err
 	}
-	last := slices.IndexFunc(accounts, func(l login) bool { return strings.EqualFold(l.Address, captured) })
+	last := slices.IndexFunc(accounts, func(l login) bool { return strings.EqualFold(l.Address, capturedInbox) })
 	found := accounts[last]
 	return slices.Delete(accounts, last, last+1), &found, nil
 }

@@ -83,9 +83,11 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	})
 
 	// The protocols, and local delivery behind the one that receives.
-	capture, err := captureTo(ctx, dir, inbox)
-	if err != nil {
-		return cancelled(ctx, err)
+	var capture *mda.CaptureTo
+	if cfg.Local && !cfg.Deliver {
+		if capture, err = captureTo(ctx, dir, inbox); err != nil {
+			return cancelled(ctx, err)
+		}
 	}
 	deliverer := mda.New(mda.Config{Directory: dir, Store: store, Queue: queue.New(ground.pool), Capture: capture})
 	smtp, err := smtpd.New(smtpd.Config{
@@ -110,6 +112,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	pages := web.New(web.Config{
 		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: authority.File(),
 		Ready: ground.ready, Metrics: prometheus.DefaultGatherer, Log: log,
+		Captured: capturedPages(&cfg, store, capture, ctx.Done(), log),
 	})
 
 	// The door opens.
