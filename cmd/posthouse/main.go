@@ -25,6 +25,7 @@ type cli struct {
 	Domain  domainCmd  `cmd:"" help:"Domains whose mail ends here."`
 	Account accountCmd `cmd:"" help:"Accounts: mailboxes with a password."`
 	Alias   aliasCmd   `cmd:"" help:"Aliases: addresses that lead to others."`
+	APIKey  apikeyCmd  `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
 	Queue   queueCmd   `cmd:"" help:"Mail that waits to leave."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this version's schema."`
 	Version versionCmd `cmd:"" help:"Print the version."`
