@@ -1,3 +1,36 @@
 -- +goose Up
--- trace, webhooks, suppression.
-SELECT 1;
+-- What happened to each message (trace), the webhooks that tell others of it,
+-- and the addresses that nothing is sent to.
+
+-- Events lie in partitions of a day (UTC), made ahead and dropped whole when
+-- their time is over: so keeping a month of them costs nothing but their
+-- insertion. A row for which there is no partition goes to event_default, from
+-- where the sweeper moves it: recording never fails for want of one.
+--
+-- Ids of messages begin with the time, so the one index that every event pays
+-- for grows at its right edge; it finds a message's events in order, and lists
+-- messages by age. Those on addresses and the Message-ID are built on a
+-- partition when its day is over, in bulk, at a tenth of the cost; the days that
+-- are not over are scanned.
+CREATE SEQUENCE event_id;
+CREATE TABLE event (
+  id         bigint NOT NULL DEFAULT nextval('event_id'),
+  at         timestamptz NOT NULL,
+  account_id bigint NOT NULL DEFAULT 0,               -- who submitted the message; 0: nobody did
+  size       bigint NOT NULL DEFAULT 0,               -- octets
+  duration   bigint NOT NULL DEFAULT 0,               -- nanoseconds
+  code       int NOT NULL DEFAULT 0,                  -- of the reply; 0: there was none
+  kind       text NOT NULL,
+  message    text NOT NULL DEFAULT '',                -- the id in the client's reply
+  header_id  text NOT NULL DEFAULT '',                -- the Message-ID field
+  sender     text NOT NULL DEFAULT '',                -- reverse-path
+  recipient  text NOT NULL DEFAULT '',
+  subject    text NOT NULL DEFAULT '',
+  remote     text NOT NULL DEFAULT '',
+  enhanced   text NOT NULL DEFAULT '',
+  text       text NOT NULL DEFAULT '',
+  tls        text NOT NULL DEFAULT '',
+  node       text NOT NULL DEFAULT '') PARTITION BY RANGE (at);
+CREATE INDEX event_message ON event (message, id);
+CREATE INDEX event_account ON event (account_id, id) WHERE account_id <> 0;
+CREATE TABLE event_default PARTITION OF event DEFAULT;

@@ -1,0 +1,55 @@
+package events
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const sqlInsert = `INSERT INTO event (at, kind, message, header_id, account_id, sender, recipient, subject, remote, code, enhanced, text, tls, size, duration, node)
+ SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::int[],
+  $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::text[])`
+
+// columns are events as a statement takes them: an array for each column.
+type columns struct {
+	at                                                                                   []time.Time
+	kind, message, headerID, from, recipient, subject, remote, enhanced, text, tls, node []string
+	account, size, duration                                                              []int64
+	code                                                                                 []int32
+}
+
+// insert writes cleaned events.
+func (l *Log) insert(ctx context.Context, q querier, list []Event) error {
+	var c columns
+	for i := range list {
+		c.add(&list[i])
+	}
+	if _, err := q.Exec(ctx, sqlInsert, c.args()...); err != nil {
+		return fmt.Errorf("record %d events: %w", len(list), err)
+	}
+	return nil
+}
+
+func (c *columns) add(e *Event) {
+	c.at = append(c.at, e.At)
+	c.kind = append(c.kind, string(e.Kind))
+	c.message = append(c.message, e.Message)
+	c.headerID = append(c.headerID, e.HeaderID)
+	c.account = append(c.account, e.Account)
+	c.from = append(c.from, e.From)
+	c.recipient = append(c.recipient, e.Recipient)
+	c.subject = append(c.subject, e.Subject)
+	c.remote = append(c.remote, e.Remote)
+	c.code = append(c.code, int32(e.Code))
+	c.enhanced = append(c.enhanced, e.Enhanced)
+	c.text = append(c.text, e.Text)
+	c.tls = append(c.tls, e.TLS)
+	c.size = append(c.size, e.Size)
+	c.duration = append(c.duration, int64(e.Duration))
+	c.node = append(c.node, e.Node)
+}
+
+func (c *columns) args() []any {
+	return []any{c.at, c.kind, c.message, c.headerID, c.account, c.from, c.recipient, c.subject, c.remote, c.code,
+		c.enhanced, c.text, c.tls, c.size, c.duration, c.node}
+}

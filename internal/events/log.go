@@ -1,0 +1,126 @@
+package events
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Options of Open.
+type Options struct {
+	Node string       // name of this node, put on events that name none
+	Log  *slog.Logger // nil: slog.Default
+}
+
+// Log records events in Postgres, and what follows from them: the deliveries
+// that webhooks are owed. It is safe for concurrent use, by all nodes of a site
+// on one database. A nil Log is valid and records nothing.
+type Log struct {
+	pool  *pgxpool.Pool
+	log   *slog.Logger
+	node  string
+	hooks atomic.Bool // somebody wants to be told
+
+	mu      sync.Mutex
+	pending []Event // at most maxPending, with those being written
+	writing int
+	dropped int64 // since the last time that the log said so
+	closed  bool
+
+	wake chan struct{} // holds one: there is something to write
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// Open starts recording on a migrated database. Close must be called.
+func Open(pool *pgxpool.Pool, opts Options) (*Log, error) {
+	l := &Log{pool: pool, log: opts.Log, node: opts.Node, wake: make(chan struct{}, 1)}
+	if l.log == nil {
+		l.log = slog.Default()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	l.done.Go(func() { l.write(ctx) })
+	return l, nil
+}
+
+// Close writes what waits, for at most some seconds, and ends the goroutines.
+// It may be called again.
+func (l *Log) Close() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.stop()
+	l.done.Wait()
+}
+
+// Add records an event soon, in a transaction of its own with others. It never
+// waits: while Postgres is away some 20,000 events wait in memory, and what
+// comes beyond these is dropped and counted. An event whose commit was not
+// answered is written again. For what must not be lost, or must fall with a
+// transaction, there is AddTx.
+func (l *Log) Add(e Event) {
+	if l == nil {
+		return
+	}
+	clean(&e, l.node)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.pending)+l.writing >= maxPending {
+		l.dropped++
+		droppedEvents.Inc()
+		return
+	}
+	if l.pending = append(l.pending, e); len(l.pending) == 1 || len(l.pending) == batchSize {
+		signal(l.wake)
+	}
+}
+
+// AddTx records events in tx, in one statement: they stand or fall with it. An
+// error has spoilt the transaction.
+func (l *Log) AddTx(ctx context.Context, tx pgx.Tx, list ...Event) error {
+	if l == nil || len(list) == 0 {
+		return nil
+	}
+	return l.insert(ctx, tx, cleaned(list, l.node))
+}
+
+// cleaned copies, since the caller's slice is the caller's.
+func cleaned(list []Event, node string) []Event {
+	own := make([]Event, len(list))
+	for i, e := range list {
+		clean(&e, node)
+		own[i] = e
+	}
+	return own
+}
+
+// signal leaves one token for whoever waits on ch.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// querier is a pool, a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+const (
+	maxPending = 20_000                 // events in memory, some 10 MB at worst
+	batchSize  = 500                    // events in a statement
+	batchWait  = 200 * time.Millisecond // for more to come
+)
