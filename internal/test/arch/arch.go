@@ -31,9 +31,10 @@ var arrows = map[string][]string{
 	"web/captured": {"ground", "mailstore"},
 	"web/api":      {"ground", "internal/directory", "mailstore"},
 
-	"mda":           {"ground", "internal/directory", "mailstore", "smtp/queue"},
-	"smtp/queue":    {"ground", "mailstore", "smtp/relay"},
+	"mda":           {"ground", "internal/directory", "mailstore", "smtp/dsn", "smtp/queue"},
+	"smtp/queue":    {"ground", "mailstore", "smtp/dsn", "smtp/relay"},
 	"smtp/relay":    {"ground"},
+	"smtp/dsn":      {"ground"},
 	"smtp/mailauth": {"ground"},
 	"imap/wire":     {},
 
