@@ -131,7 +131,7 @@ func (d *document) write(w io.Writer) (mail.Envelope, error) {
 		return env, fmt.Errorf("read the message to return: %w", err)
 	}
 	d.global = d.SMTPUTF8 && d.hasUTF8Address()
-	if d.returned.eightBit {
+	if d.global || d.returned.eightBit {
 		env.Body = mail.Body8Bit
 	}
 	env.SMTPUTF8 = !d.To.IsASCII()

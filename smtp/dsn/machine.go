@@ -10,8 +10,7 @@ import (
 )
 
 // machine writes the second part: message/delivery-status of RFC 3464, or
-// message/global-delivery-status of RFC 6533 §4 in quoted-printable, so that it
-// passes hosts without 8BITMIME.
+// message/global-delivery-status of RFC 6533 §4.
 func (d *document) machine(p *printer) {
 	var b bytes.Buffer
 	d.field(&b, "Reporting-MTA", "dns; "+oneWord(d.ReportingMTA))
@@ -28,13 +27,11 @@ func (d *document) machine(p *printer) {
 		b.WriteString("\r\n")
 		d.recipient(&b, &d.Recipients[i])
 	}
-	if !d.global {
-		p.printf("Content-Description: Delivery report\r\nContent-Type: message/delivery-status\r\n\r\n%s", b.Bytes())
-		return
+	kind := "message/delivery-status"
+	if d.global {
+		kind = "message/global-delivery-status"
 	}
-	p.printf("Content-Description: Delivery report\r\nContent-Type: message/global-delivery-status\r\n" +
-		"Content-Transfer-Encoding: quoted-printable\r\n\r\n")
-	quoted(p, b.Bytes())
+	p.printf("Content-Description: Delivery report\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\n\r\n%s", kind, plain(d.global), b.Bytes())
 }
 
 func (d *document) recipient(b *bytes.Buffer, r *Recipient) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"mime/quotedprintable"
 	"strings"
 
 	"posthouse/internal/message"
@@ -19,9 +18,9 @@ const (
 type returned struct {
 	full      bool   // it goes back whole
 	global    bool   // its header is not ASCII, and it came with SMTPUTF8
-	eightBit  bool   // full, and not all ASCII
+	eightBit  bool   // what goes back is not all ASCII
 	header    []byte // with the CRLF of its last field, cut after a field
-	cut       bool
+	headForm  form
 	subject   string // decoded, one line, short
 	date      string
 	messageID string // with its brackets; empty: none that can be referred to
@@ -36,7 +35,9 @@ func (d *document) inspect() error {
 	if err := t.readHeader(d.Original); err != nil {
 		return err
 	}
-	t.global = d.SMTPUTF8 && !isASCII(string(t.header))
+	t.headForm.Write(t.header)
+	t.global = d.SMTPUTF8 && t.headForm.eightBit
+	t.eightBit = t.global && t.headForm.mailable()
 	limit := d.MaxFull
 	if limit == 0 {
 		limit = defaultFull
@@ -48,8 +49,9 @@ func (d *document) inspect() error {
 	if _, err := io.Copy(&f, io.NewSectionReader(d.Original, 0, d.Original.Size())); err != nil {
 		return err
 	}
-	t.full = f.mailable()
-	t.eightBit = t.full && f.eightBit && !t.global
+	if f.mailable() {
+		t.full, t.eightBit = true, f.eightBit
+	}
 	return nil
 }
 
@@ -66,7 +68,7 @@ func (t *returned) readHeader(c Content) error {
 	case end >= 0:
 		buf = buf[:end+2]
 	case int64(len(buf)) < c.Size():
-		buf, t.cut = lastField(buf), true
+		buf = lastField(buf)
 	}
 	t.header = buf
 	message.ScanFields(buf, func(name, raw []byte) bool {
@@ -134,23 +136,22 @@ func (d *document) giveBack(p *printer) {
 		d.giveHeader(p)
 		return
 	}
-	kind, encoding := "message/rfc822", "7bit"
-	switch {
-	case d.returned.global: // RFC 6532 §3.7: any encoding is allowed, and the report needs no SMTPUTF8 for it
-		kind, encoding = "message/global", "quoted-printable"
-	case d.returned.eightBit:
-		encoding = "8bit"
-	}
-	p.printf("Content-Description: Your message\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\n\r\n", kind, encoding)
-	var to io.Writer = p
+	kind := "message/rfc822"
 	if d.returned.global {
-		q := quotedprintable.NewWriter(p)
-		defer q.Close() // its error is p's
-		to = q
+		kind = "message/global"
 	}
-	if _, err := io.Copy(to, io.NewSectionReader(d.Original, 0, d.Original.Size())); err != nil && p.err == nil {
+	p.printf("Content-Description: Your message\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\n\r\n", kind, plain(d.returned.eightBit))
+	if _, err := io.Copy(p, io.NewSectionReader(d.Original, 0, d.Original.Size())); err != nil && p.err == nil {
 		p.err = err
 	}
+}
+
+// plain is the encoding of what is not encoded.
+func plain(eightBit bool) string {
+	if eightBit {
+		return "8bit"
+	}
+	return "7bit"
 }
 
 // giveHeader returns the header alone: text/rfc822-headers (RFC 6522 §4) or
@@ -160,11 +161,9 @@ func (d *document) giveHeader(p *printer) {
 	if d.returned.global {
 		kind = "message/global-headers"
 	}
-	var f form
-	f.Write(d.returned.header)
 	p.printf("Content-Description: Header of your message\r\nContent-Type: %s\r\n", kind)
-	if f.mailable() && !f.eightBit {
-		p.printf("Content-Transfer-Encoding: 7bit\r\n\r\n%s", d.returned.header)
+	if f := d.returned.headForm; f.mailable() && (!f.eightBit || d.returned.global) {
+		p.printf("Content-Transfer-Encoding: %s\r\n\r\n%s", plain(f.eightBit), d.returned.header)
 		return
 	}
 	p.printf("Content-Transfer-Encoding: quoted-printable\r\n\r\n")
