@@ -34,3 +34,15 @@ CREATE TABLE event (
 CREATE INDEX event_message ON event (message, id);
 CREATE INDEX event_account ON event (account_id, id) WHERE account_id <> 0;
 CREATE TABLE event_default PARTITION OF event DEFAULT;
+
+-- +goose StatementBegin
+DO $$
+DECLARE
+  day date := (now() AT TIME ZONE 'UTC')::date;
+BEGIN
+  FOR i IN 0..3 LOOP
+    EXECUTE format('CREATE TABLE %I PARTITION OF event FOR VALUES FROM (%L) TO (%L)', 'event_' || to_char(day + i, 'YYYYMMDD'),
+      (day + i)::text || ' 00:00:00+00', (day + i + 1)::text || ' 00:00:00+00');
+  END LOOP;
+END $$;
+-- +goose StatementEnd

@@ -4,30 +4,69 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
+// An array for each column: one statement for any number of events. For one or
+// two, parameters of their own were no cheaper.
 const sqlInsert = `INSERT INTO event (at, kind, message, header_id, account_id, sender, recipient, subject, remote, code, enhanced, text, tls, size, duration, node)
  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::int[],
   $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::text[])`
 
-// columns are events as a statement takes them: an array for each column.
+// AddTx records events in tx, in one statement: they stand or fall with it. An
+// error has spoilt the transaction.
+func (l *Log) AddTx(ctx context.Context, tx pgx.Tx, list ...Event) error {
+	if l == nil || len(list) == 0 {
+		return nil
+	}
+	return l.insert(ctx, tx, cleaned(list, l.node))
+}
+
+// AddBatch is AddTx for a caller that sends statements together: it saves a
+// round trip, which costs more than the events do.
+func (l *Log) AddBatch(b *pgx.Batch, list ...Event) {
+	if l == nil || len(list) == 0 {
+		return
+	}
+	sql, args := l.statement(cleaned(list, l.node))
+	b.Queue(sql, args...)
+}
+
+// cleaned copies, since the caller's slice is the caller's.
+func cleaned(list []Event, node string) []Event {
+	own := make([]Event, len(list))
+	for i, e := range list {
+		clean(&e, node)
+		own[i] = e
+	}
+	return own
+}
+
+// insert writes cleaned events.
+func (l *Log) insert(ctx context.Context, q querier, list []Event) error {
+	sql, args := l.statement(list)
+	if _, err := q.Exec(ctx, sql, args...); err != nil {
+		return fmt.Errorf("record %d events: %w", len(list), err)
+	}
+	return nil
+}
+
+// statement writes cleaned events, and what webhooks are owed where there are any.
+func (l *Log) statement(list []Event) (sql string, args []any) {
+	var c columns
+	for i := range list {
+		c.add(&list[i])
+	}
+	return sqlInsert, c.args()
+}
+
+// columns are events as the statement takes them.
 type columns struct {
 	at                                                                                   []time.Time
 	kind, message, headerID, from, recipient, subject, remote, enhanced, text, tls, node []string
 	account, size, duration                                                              []int64
 	code                                                                                 []int32
-}
-
-// insert writes cleaned events.
-func (l *Log) insert(ctx context.Context, q querier, list []Event) error {
-	var c columns
-	for i := range list {
-		c.add(&list[i])
-	}
-	if _, err := q.Exec(ctx, sqlInsert, c.args()...); err != nil {
-		return fmt.Errorf("record %d events: %w", len(list), err)
-	}
-	return nil
 }
 
 func (c *columns) add(e *Event) {

@@ -54,3 +54,12 @@ func within(t testing.TB, d time.Duration, what string, ok func() bool) {
 		}
 	}
 }
+
+// again is another pool on the same database, as another node has.
+func again(t testing.TB, l *Log) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.NewWithConfig(t.Context(), l.pool.Config())
+	must(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
