@@ -121,3 +121,25 @@ func TestSplitHeader(t *testing.T) {
 		t.Errorf("%q, want %q", fmt.Sprint(names), want)
 	}
 }
+
+// TestDigest holds that header and body are told apart wherever a read ends.
+func TestDigest(t *testing.T) {
+	for _, tt := range []struct{ header, body string }{
+		{"From: a\r\nTo: b\r\n", "\r\nbody\r\n"},
+		{"From: a\r\n", ""},
+		{"", "body\r\n"},
+		{"", ""},
+		{"From: a\r\n", "\r\n\r\nFrom: b\r\n\r\n"},
+	} {
+		msg := tt.header + "\r\n" + tt.body
+		for size := 1; size <= len(msg)+1; size++ {
+			header, sum, err := digest(strings.NewReader(msg), make([]byte, size))
+			if err != nil || string(header) != tt.header || fmt.Sprintf("%x", sum) != sha(relaxedReference(tt.body)) {
+				t.Errorf("%q in reads of %d: header %q, %v", msg, size, header, err)
+			}
+		}
+	}
+	if header, _, err := digest(strings.NewReader("From: a\r\n"), make([]byte, 4)); err != nil || string(header) != "From: a\r\n" {
+		t.Errorf("no empty line: %q, %v", header, err)
+	}
+}

@@ -94,20 +94,20 @@ func digest(r io.Reader, buf []byte) (header, bodySum []byte, err error) {
 	body := relaxedBody{sum: sha256.New()}
 	for behind := false; ; {
 		n, err := r.Read(buf)
-		p := buf[:n]
-		if !behind {
-			from := max(len(header)-3, 0)
-			header = append(header, p...)
-			end, next := headerEnd(header, from)
+		switch p := buf[:n]; {
+		case behind:
+			body.Write(p)
+		default:
+			known := len(header)
+			end, next := headerEnd(header, p)
+			header = append(header, p[:max(end-known, 0)]...)
 			if behind = next >= 0; behind {
-				body.Write(header[next:])
 				header = header[:end]
+				body.Write(p[next-known:])
 			}
 			if len(header) > message.MaxHeader {
 				return nil, nil, errHeader
 			}
-		} else {
-			body.Write(p)
 		}
 		if err == io.EOF {
 			return header, body.Sum(), nil
@@ -118,17 +118,26 @@ func digest(r io.Reader, buf []byte) (header, bodySum []byte, err error) {
 	}
 }
 
-// headerEnd finds where the header ends and where the body begins; next is -1
-// when the empty line is not there yet. It looks from an offset on.
-func headerEnd(p []byte, from int) (end, next int) {
-	if bytes.HasPrefix(p, []byte("\r\n")) {
+// headerEnd finds, in known octets followed by new ones, where the header ends
+// and where the body begins; next is -1 when the empty line is not there yet.
+func headerEnd(known, p []byte) (end, next int) {
+	tail := known[max(len(known)-3, 0):]
+	seam := append(bytes.Clone(tail), p[:min(len(p), 3)]...)
+	at := len(known) - len(tail) // of the seam
+	switch {
+	case at == 0 && bytes.HasPrefix(seam, []byte("\r\n")):
 		return 0, 2
+	case bytes.Contains(seam, emptyLine):
+		i := at + bytes.Index(seam, emptyLine)
+		return i + 2, i + 4
 	}
-	if i := bytes.Index(p[from:], []byte("\r\n\r\n")); i >= 0 {
-		return from + i + 2, from + i + 4
+	if i := bytes.Index(p, emptyLine); i >= 0 {
+		return len(known) + i + 2, len(known) + i + 4
 	}
-	return len(p), -1
+	return len(known) + len(p), -1
 }
+
+var emptyLine = []byte("\r\n\r\n")
 
 // signing is one message on its way to its signatures.
 type signing struct {
