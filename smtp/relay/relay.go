@@ -7,6 +7,7 @@
 package relay
 
 import (
+	"context"
 	"io"
 	"net/netip"
 	"time"
@@ -65,6 +66,11 @@ type Message struct {
 	mail.Envelope
 	Content     Content
 	TLSOptional bool // the header says TLS-Required: No (RFC 8689 §5)
+
+	// Commit is asked right before the final dot (or the last chunk) whether
+	// the message may still be sent; an error ends the transaction and the
+	// connection, and the recipients are Deferred. nil: it may.
+	Commit func(context.Context) error
 }
 
 // Outcome is what became of one recipient.
