@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"posthouse/e2e/child"
 )
 
 // Patience bounds every step of a node's life. It is long: on a loaded machine
@@ -51,11 +53,10 @@ type Node struct {
 	Binary string
 	Took   time.Duration // from start to the ready line
 
-	cmd    *exec.Cmd
-	log    string
-	more   []byte // what came on standard output after the ready line
-	exited chan struct{}
-	err    error // of Wait
+	process *child.Process
+	log     string
+	more    []byte        // what came on standard output after the ready line
+	exited  chan struct{} // closed when the process has ended and more is whole
 }
 
 // Build compiles the program into dir.
@@ -105,21 +106,24 @@ func run(binary, logs string, variables, args []string) (*Node, error) {
 	}
 	defer f.Close()
 	n := &Node{Binary: binary, log: f.Name(), exited: make(chan struct{})}
-	n.cmd = exec.Command(binary, args...)
-	n.cmd.Env = append(os.Environ(), variables...)
-	n.cmd.Stderr = f
-	pipe, err := n.cmd.StdoutPipe()
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), variables...)
+	cmd.Stderr = f
+	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
+	cmd.Stdout = in
 	begin := time.Now()
-	if err := n.cmd.Start(); err != nil {
-		return nil, err
+	n.process, err = child.Start(cmd)
+	if err = errors.Join(err, in.Close()); err != nil {
+		return nil, errors.Join(err, out.Close())
 	}
 	line := make(chan []byte, 1)
 	go func() {
 		defer close(n.exited)
-		r := bufio.NewReader(pipe)
+		defer out.Close()
+		r := bufio.NewReader(out)
 		first, _ := r.ReadBytes('\n')
 		line <- first
 		buf := make([]byte, 4096)
@@ -130,7 +134,7 @@ func run(binary, logs string, variables, args []string) (*Node, error) {
 				break
 			}
 		}
-		n.err = n.cmd.Wait()
+		<-n.process.Exited()
 	}()
 	select {
 	case first := <-line:
@@ -139,7 +143,7 @@ func run(binary, logs string, variables, args []string) (*Node, error) {
 			return n, nil
 		}
 		<-n.exited
-		return nil, fmt.Errorf("posthouse did not become ready (%v): %q\n%s", n.err, first, n.Log())
+		return nil, fmt.Errorf("posthouse did not become ready (%v): %q\n%s", n.process.Err(), first, n.Log())
 	case <-time.After(Patience):
 		n.Kill()
 		return nil, fmt.Errorf("posthouse was not ready after %s\n%s", Patience, n.Log())
@@ -164,20 +168,18 @@ func (n *Node) Extra() string {
 // Exited is closed when the process has ended.
 func (n *Node) Exited() <-chan struct{} { return n.exited }
 
-// Signal sends a signal to the server.
-func (n *Node) Signal(s os.Signal) error { return n.cmd.Process.Signal(s) }
+// Signal sends a signal to the server, if it runs.
+func (n *Node) Signal(s syscall.Signal) { n.process.Signal(s) }
 
 // Kill ends the server with SIGKILL and waits for it.
 func (n *Node) Kill() {
-	n.cmd.Process.Kill()
+	n.process.Signal(syscall.SIGKILL)
 	<-n.exited
 }
 
 // Stop ends the server with SIGTERM. The error says if it did not exit with 0.
 func (n *Node) Stop() error {
-	if err := n.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
+	n.Signal(syscall.SIGTERM)
 	return n.Wait()
 }
 
@@ -185,12 +187,12 @@ func (n *Node) Stop() error {
 func (n *Node) Wait() error {
 	select {
 	case <-n.exited:
-		if n.err != nil {
-			return fmt.Errorf("posthouse: %w\n%s", n.err, n.Log())
+		if err := n.process.Err(); err != nil {
+			return fmt.Errorf("posthouse: %w\n%s", err, n.Log())
 		}
 		return nil
 	case <-time.After(Patience):
-		n.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		n.Signal(syscall.SIGQUIT) // its goroutines go to the log
 		<-n.exited
 		return fmt.Errorf("posthouse did not end within %s\n%s", Patience, n.Log())
 	}
