@@ -27,6 +27,7 @@ type cli struct {
 	Alias   aliasCmd   `cmd:"" help:"Aliases: addresses that lead to others."`
 	APIKey  apikeyCmd  `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
 	Queue   queueCmd   `cmd:"" help:"Mail that waits to leave."`
+	Trace   traceCmd   `cmd:"" help:"What happened to a mail."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this version's schema."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -42,3 +42,6 @@ type Event struct {
 	Duration  time.Duration `json:"duration,omitempty"`
 	Node      string        `json:"node,omitempty"`
 }
+
+// Kinds are all kinds, in the order of a message's life.
+var Kinds = []Kind{Received, Refused, Stored, Captured, Queued, Suppressed, Held, Released, Deferred, Delivered, Bounced, Reported, Complained}
