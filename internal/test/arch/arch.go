@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"mailstore":          {"internal/events", "internal/mail", "internal/message", "internal/spool"},
 	"mailstore/localpg":  {},
 	"migrations":         {},
-	"tls/certs":          {"internal/config", "internal/events", "internal/mail"},
+	"tls/certs":          {"internal/config", "internal/events", "internal/mail", "internal/seal"},
 	"internal/directory": {"internal/config", "internal/events", "internal/mail", "internal/seal"},
 
 	"internal/admission":  {},

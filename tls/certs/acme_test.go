@@ -1,0 +1,374 @@
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/letsencrypt/pebble/v2/ca"
+	"github.com/letsencrypt/pebble/v2/db"
+	"github.com/letsencrypt/pebble/v2/va"
+	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/libdns/libdns"
+	"github.com/miekg/dns"
+
+	"posthouse/internal/test/dnstest"
+	"posthouse/internal/test/pgtest"
+)
+
+// authorityOnline is pebble, Let's Encrypt's test authority, with a DNS server
+// that it asks.
+type authorityOnline struct {
+	*httptest.Server
+	dns    *dnstest.Server
+	roots  *x509.CertPool // of its own HTTPS
+	orders atomic.Int32   // asked of it
+	down   atomic.Bool
+	issuer *ca.CAImpl
+}
+
+// startPebble starts an authority that looks for challenges at these ports.
+func startPebble(t *testing.T, httpPort, tlsPort int, life time.Duration) *authorityOnline {
+	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	t.Setenv("PEBBLE_AUTHZREUSE", "0")
+	p := &authorityOnline{dns: dnstest.Start(t)}
+	quiet := log.New(slogWriter{t}, "", 0)
+	store := db.NewMemoryStore()
+	p.issuer = ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
+	front := wfe.New(quiet, store, va.New(quiet, httpPort, tlsPort, false, p.dns.Addr().String(), store), p.issuer, []string{"pebble.example.test"}, false, false, 1, 1)
+	handler := front.Handler()
+	p.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.down.Load() {
+			http.Error(w, "closed for today", http.StatusServiceUnavailable)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, "/order-plz") {
+			p.orders.Add(1)
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(p.Close)
+	p.roots = x509.NewCertPool()
+	p.roots.AddCert(p.Certificate())
+	return p
+}
+
+type slogWriter struct{ t *testing.T }
+
+func (w slogWriter) Write(p []byte) (int, error) { return w.t.Output().Write(p) }
+
+// station is one node of a site: its two listeners and its certificates.
+type station struct {
+	acme  *ACME
+	certs *Certificates
+	https net.Listener
+	http  *http.Server
+}
+
+// listeners bind the ports that the authority will look at.
+func listeners(t *testing.T) (plain, secure net.Listener) {
+	var list []net.Listener
+	for range 2 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		list = append(list, ln)
+	}
+	return list[0], list[1]
+}
+
+func port(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
+
+// open starts a node on listeners; change edits its configuration.
+func (p *authorityOnline) open(t *testing.T, pool *pgxpool.Pool, plain, secure net.Listener, change func(*ACMEConfig)) *station {
+	t.Helper()
+	s := &site{}
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	cfg := ACMEConfig{
+		Pool: pool, Key: make([]byte, 32), Hostname: "mx.example.test", CA: p.URL + wfe.DirectoryPath, Roots: p.roots,
+		HTTPPort: port(plain), TLSPort: port(secure), Domains: s.list, Log: log,
+		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+			m := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
+			r, err := dns.ExchangeContext(ctx, m, p.dns.Addr().String())
+			if err != nil {
+				return nil, err
+			}
+			var list []netip.Addr
+			for _, rr := range r.Answer {
+				if a, ok := rr.(*dns.A); ok {
+					addr, _ := netip.AddrFromSlice(a.A)
+					list = append(list, addr.Unmap())
+				}
+			}
+			return list, nil
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	s.domains, _ = cfg.Domains(t.Context())
+	st := &station{https: secure}
+	var err error
+	if st.acme, err = OpenACME(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	local := open(t, t.TempDir(), s)
+	if st.certs, err = Open(local, st.acme, nil, cfg.Key, log); err != nil {
+		t.Fatal(err)
+	}
+	st.http = &http.Server{Handler: st.acme.Challenges(http.NotFoundHandler())}
+	done := make(chan struct{})
+	go func() { st.http.Serve(plain); done <- struct{}{} }()
+	secured := tls.NewListener(secure, st.certs.HTTPS())
+	go func() {
+		defer func() { done <- struct{}{} }()
+		for {
+			c, err := secured.Accept()
+			if err != nil {
+				return
+			}
+			go func() { c.(*tls.Conn).HandshakeContext(t.Context()); c.Close() }()
+		}
+	}()
+	t.Cleanup(func() {
+		st.http.Close()
+		secure.Close()
+		<-done
+		<-done
+		st.certs.Close()
+		st.acme.Close()
+	})
+	return st
+}
+
+// issuer is who signed what the node shows for a name.
+func (s *station) issuer(t *testing.T, name string) (*x509.Certificate, string) {
+	t.Helper()
+	d := &tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
+	c, err := d.DialContext(t.Context(), "tcp", s.https.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	leaf := c.(*tls.Conn).ConnectionState().PeerCertificates[0]
+	if strings.Contains(leaf.Issuer.CommonName, "Pebble") {
+		return leaf, "pebble"
+	}
+	return leaf, "local"
+}
+
+// await polls until ok.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come", what)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		}
+	}
+}
+
+func (s *station) awaitPebble(t *testing.T, name string) *x509.Certificate {
+	t.Helper()
+	var leaf *x509.Certificate
+	await(t, "a certificate for "+name, func() bool {
+		var by string
+		leaf, by = s.issuer(t, name)
+		return by == "pebble" && leaf.VerifyHostname(name) == nil
+	})
+	return leaf
+}
+
+// TestChallenges obtains a certificate by each type of challenge, and by none
+// before DNS leads here.
+func TestChallenges(t *testing.T) {
+	for _, kind := range []string{"http-01", "tls-alpn-01", "dns-01"} {
+		t.Run(kind, func(t *testing.T) {
+			plain, secure := listeners(t)
+			p := startPebble(t, port(plain), port(secure), time.Hour)
+			p.dns.Add("mx.example.test. A 127.0.0.1", "mail.there.example.test. A 192.0.2.7", "example.test. SOA ns.example.test. h.example.test. 1 1 1 1 1", "example.test. NS ns.example.test.", "ns.example.test. A 127.0.0.1")
+			st := p.open(t, pgtest.Pool(t), plain, secure, func(c *ACMEConfig) {
+				c.Domains = func(context.Context) ([]string, error) { return []string{"there.example.test"}, nil }
+				switch kind {
+				case "http-01":
+					c.TLSPort = 0
+				case "tls-alpn-01":
+					c.HTTPPort = 0
+				case "dns-01":
+					c.HTTPPort, c.TLSPort = 0, 0
+					c.DNS, c.DNSResolvers = provider{p.dns}, []string{p.dns.Addr().String()}
+					c.Domains = func(context.Context) ([]string, error) { return nil, nil }
+				}
+			})
+			st.awaitPebble(t, "mx.example.test")
+			if leaf, _ := st.issuer(t, ""); leaf.VerifyHostname("mx.example.test") != nil {
+				t.Errorf("a client that names nobody gets %v", leaf.DNSNames)
+			}
+			if n := p.orders.Load(); n != 1 {
+				t.Errorf("%d orders, want one: the other name leads elsewhere", n)
+			}
+			for _, s := range st.acme.Status() {
+				if led := s.Name == "mx.example.test"; led != (s.Problem == "") || led == s.Until.IsZero() {
+					t.Errorf("status %+v", s)
+				}
+			}
+		})
+	}
+}
+
+// provider writes records into the test's DNS server.
+type provider struct{ dns *dnstest.Server }
+
+func (p provider) AppendRecords(_ context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	for _, r := range recs {
+		rr := r.RR()
+		p.dns.Add(fmt.Sprintf("%s. %s %q", strings.TrimSuffix(libdns.AbsoluteName(rr.Name, zone), "."), rr.Type, rr.Data))
+	}
+	return recs, nil
+}
+
+func (p provider) DeleteRecords(_ context.Context, zone string, recs []libdns.Record) ([]libdns.Record, error) {
+	for _, r := range recs {
+		p.dns.Remove(libdns.AbsoluteName(r.RR().Name, zone), dns.TypeTXT)
+	}
+	return recs, nil
+}
+
+var _ certmagic.DNSProvider = provider{}
+
+// TestTwoNodes: one orders, both serve, and whichever the authority asks
+// answers its challenge.
+func TestTwoNodes(t *testing.T) {
+	plain, secure := listeners(t)
+	plain2, secure2 := listeners(t)
+	p := startPebble(t, port(plain), port(secure), time.Hour) // it asks the first node, whoever ordered
+	p.dns.Add("mx.example.test. A 127.0.0.1", "mail.example.test. A 127.0.0.1")
+	pool := pgtest.Pool(t)
+	domains := func(c *ACMEConfig) {
+		c.Domains = func(context.Context) ([]string, error) { return []string{"example.test"}, nil }
+	}
+	second := p.open(t, pool, plain2, secure2, domains)
+	first := p.open(t, pool, plain, secure, domains)
+	for _, name := range []string{"mx.example.test", "mail.example.test"} {
+		a, b := first.awaitPebble(t, name), second.awaitPebble(t, name)
+		if !a.Equal(b) {
+			t.Errorf("the nodes show different certificates for %s", name)
+		}
+	}
+	if n := p.orders.Load(); n != 2 {
+		t.Errorf("%d orders for two names", n)
+	}
+}
+
+// TestAuthorityDown: listeners have a certificate all the same, and a better
+// one when the authority is back; a restart needs nobody.
+func TestAuthorityDown(t *testing.T) {
+	plain, secure := listeners(t)
+	p := startPebble(t, port(plain), port(secure), time.Hour)
+	p.dns.Add("mx.example.test. A 127.0.0.1")
+	p.down.Store(true)
+	pool := pgtest.Pool(t)
+	st := p.open(t, pool, plain, secure, nil)
+	if _, by := st.issuer(t, "mx.example.test"); by != "local" {
+		t.Errorf("certificate is by %s while the authority is down", by)
+	}
+	await(t, "a failure in the status", func() bool {
+		return slices.ContainsFunc(st.acme.Status(), func(s NameStatus) bool { return s.Problem != "" || s.Until.IsZero() })
+	})
+}
+
+// TestRenewalOnline: a certificate is renewed before it runs out, and sessions that
+// are open stay open.
+func TestRenewalOnline(t *testing.T) {
+	plain, secure := listeners(t)
+	p := startPebble(t, port(plain), port(secure), time.Minute)
+	p.dns.Add("mx.example.test. A 127.0.0.1")
+	st := p.open(t, pgtest.Pool(t), plain, secure, func(c *ACMEConfig) { c.check, c.window = 200*time.Millisecond, 0.97 })
+	first := st.awaitPebble(t, "mx.example.test")
+
+	// A session of before, on a listener of its own that echoes.
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", st.certs.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	echo := make(chan struct{})
+	go func() {
+		defer close(echo)
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		io.Copy(c, c)
+	}()
+	c, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		await(t, "a newer certificate", func() bool {
+			leaf, by := st.issuer(t, "mx.example.test")
+			if by != "pebble" || time.Now().After(leaf.NotAfter) {
+				t.Fatalf("a listener shows a certificate by %s that ended at %v", by, leaf.NotAfter)
+			}
+			if leaf.Equal(first) {
+				return false
+			}
+			first = leaf
+			return true
+		})
+		answer := make([]byte, 4)
+		if _, err := c.Write([]byte("ping")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "ping" {
+			t.Fatalf("the session of before says %q, %v", answer, err)
+		}
+	}
+	c.Close()
+	<-echo
+}
+
+// TestRestart: what was ordered serves from the first handshake of a new
+// process, with the authority away; an expired certificate does not.
+func TestRestart(t *testing.T) {
+	plain, secure := listeners(t)
+	p := startPebble(t, port(plain), port(secure), time.Hour)
+	p.dns.Add("mx.example.test. A 127.0.0.1")
+	pool := pgtest.Pool(t)
+	before := p.open(t, pool, plain, secure, nil).awaitPebble(t, "mx.example.test")
+	p.down.Store(true)
+	plain2, secure2 := listeners(t)
+	after, by := p.open(t, pool, plain2, secure2, nil).issuer(t, "mx.example.test")
+	if by != "pebble" || !after.Equal(before) {
+		t.Errorf("after a restart the certificate is by %s", by)
+	}
+	var sealed []byte
+	if err := pool.QueryRow(t.Context(), `SELECT value FROM certificate_data WHERE key LIKE '%.key' LIMIT 1`).Scan(&sealed); err != nil || strings.Contains(string(sealed), "PRIVATE KEY") {
+		t.Errorf("the private key lies open in the database, or not at all: %v", err)
+	}
+}
