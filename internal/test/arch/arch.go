@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"internal/events":     {"internal/mail", "internal/seal"},
 	"internal/mail":       {},
 	"internal/message":    {"internal/mail"},
+	"internal/seal":       {},
 	"internal/spool":      {},
 	"internal/submission": {"internal/mail"},
 }
