@@ -45,6 +45,9 @@ func (p *plan) add(ctx context.Context, rcpt mail.Recipient) error {
 		}
 		p.remote(rcpt, mail.Address{})
 		return nil
+	case directory.Backup: // the listener asked RelaysFor
+		p.remote(rcpt, mail.Address{})
+		return nil
 	case directory.NoSuchUser:
 		return mail.Refuse(550, mail.Enhanced{5, 1, 1}, "No such user here")
 	case directory.Disabled:

@@ -44,7 +44,8 @@ func (d *Directory) CreateAccount(ctx context.Context, addr mail.Address, passwo
 	return acct, err
 }
 
-const accountColumns = `a.id, a.address, a.disabled, a.pop3_retention, coalesce(a.pop3_expire_days, 0)::bigint, a.pop3_marks_seen, a.quota_bytes, a.quota_messages`
+const accountColumns = `a.id, a.address, a.disabled, a.pop3_retention, coalesce(a.pop3_expire_days, 0)::bigint, a.pop3_marks_seen, a.quota_bytes, a.quota_messages,
+	EXISTS (SELECT FROM sending_policy p WHERE p.account_id = a.id AND p.blocked_at IS NOT NULL)`
 
 // accountRow is what accountColumns scans into.
 type accountRow struct {
@@ -54,7 +55,7 @@ type accountRow struct {
 }
 
 func (r *accountRow) fields() []any {
-	return []any{&r.ID, &r.address, &r.Disabled, &r.retention, &r.days, &r.Pop3MarksSeen, &r.QuotaBytes, &r.QuotaMessages}
+	return []any{&r.ID, &r.address, &r.Disabled, &r.retention, &r.days, &r.Pop3MarksSeen, &r.QuotaBytes, &r.QuotaMessages, &r.SendBlocked}
 }
 
 func (r *accountRow) account() (Account, error) {

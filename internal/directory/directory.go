@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"posthouse/internal/mail"
+	"posthouse/internal/seal"
 )
 
 // Errors that callers can match. Every other error is temporary: the database
@@ -40,7 +41,26 @@ type Options struct {
 	OnCreate, OnRemove func(ctx context.Context, tx pgx.Tx, accountID int64) error
 	// OnDomain runs inside the transaction that adds a domain; nil: nothing does.
 	OnDomain func(ctx context.Context, tx pgx.Tx, domain string) error
+	// OnRoutes runs after relays, rules or backup domains changed, on whatever
+	// node, once RouteFor answers with them: what waits may have to go another
+	// way. One call at a time; ctx ends with Close. nil: nothing does.
+	OnRoutes func(ctx context.Context)
+	// Verify asks the primary of a backup domain about a recipient, with the
+	// given reverse-path, and sends nothing; within 30 s. nil: nobody can.
+	Verify   func(ctx context.Context, domain string, from, rcpt mail.Address) Verdict
+	Sending  SendingOptions
 	Throttle ThrottleOptions
+}
+
+// SendingOptions are about what accounts may send.
+type SendingOptions struct {
+	// Lenient lets accounts without a limit of their own send what they like,
+	// and blocks none for how it behaves: local mode.
+	Lenient bool
+	// Notify delivers a message of ours, whole with its header and CRLF lines,
+	// to a postmaster, with the null reverse-path. It is called again when it
+	// fails. nil: nobody is told but the log.
+	Notify func(ctx context.Context, to mail.Address, message []byte) error
 }
 
 // ThrottleOptions say who is slowed when guessing passwords.
@@ -51,16 +71,21 @@ type ThrottleOptions struct {
 
 // Directory answers from Postgres. It is safe for concurrent use.
 type Directory struct {
-	pool     *pgxpool.Pool
-	opts     Options
-	log      *slog.Logger
-	resolved *resolveCache
-	hasher   *hasher
-	throttle *throttle
-	watches  *watches
-	patience time.Duration
-	stop     context.CancelFunc
-	done     sync.WaitGroup
+	pool      *pgxpool.Pool
+	opts      Options
+	log       *slog.Logger
+	resolved  *resolveCache
+	routing   *routing
+	callouts  *callouts
+	passwords *seal.Box     // of relays
+	notices   chan struct{} // something is to be told to a postmaster
+	hasher    *hasher
+	throttle  *throttle
+	watches   *watches
+	patience  time.Duration
+	life      context.Context // until Close
+	stop      context.CancelFunc
+	done      sync.WaitGroup
 }
 
 // patience is how long a question that a client waits for may take: a database
@@ -76,32 +101,45 @@ func (d *Directory) asking(ctx context.Context) (context.Context, context.Cancel
 // MinKey is the least length of Options.Key, in octets.
 const MinKey = 32
 
-// New opens the directory. It starts one goroutine, which listens for changes
-// on a connection of its own; Close ends it.
+// New opens the directory. It starts a goroutine that listens for changes on a
+// connection of its own, and one each for OnRoutes and Notify; Close ends them.
 func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
 	if len(opts.Key) < MinKey {
 		return nil, fmt.Errorf("directory: secret key of %d octets, want %d: %w", len(opts.Key), MinKey, ErrInvalid)
 	}
+	passwords, err := seal.New(opts.Key, "posthouse relay passwords")
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
 	d := &Directory{
-		pool:     pool,
-		opts:     opts,
-		log:      opts.Log,
-		resolved: newResolveCache(),
-		hasher:   newHasher(opts.Key),
-		throttle: newThrottle(pool, opts.Key, opts.Throttle),
-		watches:  newWatches(),
-		patience: patience,
+		pool:      pool,
+		opts:      opts,
+		log:       opts.Log,
+		resolved:  newResolveCache(),
+		routing:   newRouting(),
+		callouts:  newCallouts(),
+		passwords: passwords,
+		notices:   make(chan struct{}, 1),
+		hasher:    newHasher(opts.Key),
+		throttle:  newThrottle(pool, opts.Key, opts.Throttle),
+		watches:   newWatches(),
+		patience:  patience,
 	}
 	if d.log == nil {
 		d.log = slog.Default()
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	d.stop = stop
-	d.done.Go(func() { d.listen(ctx) })
+	d.life, d.stop = context.WithCancel(context.Background())
+	d.done.Go(func() { d.listen(d.life) })
+	if opts.OnRoutes != nil {
+		d.done.Go(func() { d.tellRoutes(d.life) })
+	}
+	if opts.Sending.Notify != nil {
+		d.done.Go(func() { d.sendNotices(d.life) })
+	}
 	return d, nil
 }
 
-// Close ends the listener and waits for it. Channels given out by Revoked stay
+// Close ends what runs in the background and waits for it. Channels given out by Revoked stay
 // open for good.
 func (d *Directory) Close() {
 	d.stop()
@@ -117,4 +155,5 @@ type Account struct {
 	Pop3MarksSeen bool   // RETR sets \Seen
 	QuotaBytes    *int64 // nil: no limit
 	QuotaMessages *int64
+	SendBlocked   bool // it may read, but not send
 }

@@ -29,6 +29,9 @@ func (d *Directory) CreateDomain(ctx context.Context, name string) (Domain, erro
 	}
 	dom := Domain{Name: name}
 	err = d.change(ctx, "create domain "+name, func(tx pgx.Tx) ([]int64, error) {
+		if err := lockNames(ctx, tx, name, "backup_domain"); err != nil {
+			return nil, err
+		}
 		err := tx.QueryRow(ctx, "INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING created_at", name).Scan(&dom.Created)
 		if err = noRows(err, ErrConflict); err != nil || d.opts.OnDomain == nil {
 			return nil, err

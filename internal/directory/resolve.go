@@ -20,10 +20,11 @@ const (
 	NoSuchUser               // our domain, but nobody
 	Disabled                 // only disabled accounts
 	OK
+	Backup // a domain that we are backup MX for: who may leave mail there, RelaysFor says
 )
 
 func (s Status) String() string {
-	return [...]string{"not local", "no such user", "disabled", "ok"}[s]
+	return [...]string{"not local", "no such user", "disabled", "ok", "backup"}[s]
 }
 
 // Target is an account that an address leads to.
@@ -35,7 +36,8 @@ type Target struct {
 }
 
 // Resolution is where mail for an address goes: all of Accounts and Remote.
-// Both are empty unless Status is OK; neither holds anything twice. The slices
+// Both are empty unless Status is OK, or Backup, where Remote is the address
+// itself; neither holds anything twice. The slices
 // are shared: callers don't change them.
 type Resolution struct {
 	Status   Status
@@ -70,6 +72,15 @@ func (d *Directory) Resolve(ctx context.Context, rcpt mail.Address) (Resolution,
 	r, err := d.expand(ctx, d.pool, rcpt)
 	if err != nil {
 		return Resolution{}, err
+	}
+	if r.Status == NotLocal {
+		routes, err := d.routes(ctx)
+		if err != nil {
+			return Resolution{}, err
+		}
+		if _, ok := routes.backup[rcpt.Domain]; ok {
+			return Resolution{Status: Backup, Remote: []mail.Address{rcpt}}, nil
+		}
 	}
 	d.resolved.put(k, r, generation)
 	return r, nil

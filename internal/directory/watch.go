@@ -143,20 +143,26 @@ func (d *Directory) follow(ctx context.Context) error {
 		if err := d.check(ctx, conn, d.watches.accounts()); err != nil {
 			return err
 		}
+		if err := d.readRoutes(ctx, conn); err != nil {
+			return err
+		}
+		d.wakeNotices()
 		if time.Since(lastPrune) > pruneEvery {
 			lastPrune = time.Now()
-			if err := prune(ctx, conn); err != nil {
-				return err
+			for _, prune := range []func(context.Context, querier) error{prune, pruneCallouts, pruneSending} {
+				if err := prune(ctx, conn); err != nil {
+					return err
+				}
 			}
 		}
-		if err := d.notices(ctx, conn); err != nil {
+		if err := d.hear(ctx, conn); err != nil {
 			return err
 		}
 	}
 }
 
-// notices takes notifications for the time of one poll.
-func (d *Directory) notices(ctx context.Context, conn *pgx.Conn) error {
+// hear takes notifications for the time of one poll.
+func (d *Directory) hear(ctx context.Context, conn *pgx.Conn) error {
 	wait, cancel := context.WithTimeout(ctx, pollEvery)
 	defer cancel()
 	for {
@@ -171,6 +177,10 @@ func (d *Directory) notices(ctx context.Context, conn *pgx.Conn) error {
 		if err := d.check(ctx, conn, parsePayload(n.Payload)); err != nil {
 			return err
 		}
+		if err := d.readRoutes(ctx, conn); err != nil {
+			return err
+		}
+		d.wakeNotices()
 	}
 }
 
