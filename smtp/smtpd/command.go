@@ -68,14 +68,15 @@ func (c *conn) loginIsGood() bool {
 
 // lineLimit is how long a command may be, in octets without its CRLF: RFC 5321
 // §4.5.3.1.4, with what the extensions add. MAIL: SIZE 26, BODY 17, SMTPUTF8
-// 10, AUTH 500, and what DSN will need (ENVID 107, RET 9); RCPT: ORCPT 507,
-// NOTIFY 28. Addresses of RFC 6531 count in octets.
+// 10, AUTH 500, ENVID 107, RET 9, REQUIRETLS 11, BY 17, HOLDUNTIL 34,
+// MT-PRIORITY 15; RCPT: ORCPT 507, NOTIFY 28. Addresses of RFC 6531 count in
+// octets.
 func lineLimit(verb string) int {
 	switch verb {
 	case "AUTH":
 		return maxLine
 	case "MAIL", "RCPT":
-		return 510 + 700
+		return 510 + 750
 	}
 	return 510
 }

@@ -3,12 +3,14 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net/netip"
 	"time"
 
 	"posthouse/internal/admission"
 	"posthouse/internal/directory"
+	"posthouse/internal/events"
 	"posthouse/internal/mail"
 	"posthouse/internal/spool"
 )
@@ -29,6 +31,10 @@ func (m Mode) String() string {
 }
 
 func (m Mode) offersAuth() bool { return m == Submission || m == SubmissionTLS || m == LocalMX }
+
+// submits reports whether users hand in mail here: what delays it, hastens it or
+// gives it rank is theirs to ask for.
+func (m Mode) submits() bool { return m.offersAuth() }
 
 // needsAuth: RFC 6409 §4.3.
 func (m Mode) needsAuth() bool { return m == Submission || m == SubmissionTLS }
@@ -52,7 +58,22 @@ type Config struct {
 	// QuotaOK is asked at RCPT whether an account can take that many octets
 	// more (0: the client did not say). A permanent error refuses the
 	// recipient, any other defers it. nil: nobody has a quota.
-	QuotaOK        func(ctx context.Context, account, octets int64) error
+	QuotaOK func(ctx context.Context, account, octets int64) error
+	// Relays is asked at RCPT whether mail for an address that is not local is
+	// taken from a client that has not logged in: we are its domain's backup MX,
+	// and the recipient is known there. A *mail.Error refuses or defers it. nil:
+	// nobody relays.
+	Relays func(ctx context.Context, rcpt mail.Address) error
+	// Allow bounds what an account sends. It is asked at each RCPT whether so
+	// many recipients more are within its limits, and with take at the end of
+	// the message, when they are to be counted. A *mail.Error is the reply. nil:
+	// there are no limits.
+	Allow func(ctx context.Context, account int64, recipients int, take bool) error
+	// Sign makes the fields, each with its CRLF, that stand in front of a
+	// message that somebody submits: its DKIM-Signature. from is the address of
+	// its From field. An error defers the message. nil: nothing is signed.
+	Sign           func(ctx context.Context, from mail.Address, body io.ReaderAt, size int64) ([]byte, error)
+	Events         *events.Log     // what is refused; nil: not recorded
 	TLS            *tls.Config     // nil: no STARTTLS, and no SubmissionTLS
 	Admission      *admission.Gate // nil: no caps
 	Log            *slog.Logger    // nil: slog.Default
@@ -76,6 +97,9 @@ type Limits struct {
 	Refused      int   // recipients refused, then 421 (100)
 	Junk         int   // RSET, NOOP, EHLO and such between two messages, then 421 (100)
 
+	Hold      time.Duration // how far ahead a message may be submitted, RFC 4865 (30 days)
+	DeliverBy time.Duration // the least time in which one is delivered or returned, RFC 2852 (1 s)
+
 	Greet     time.Duration // wait before the banner, to catch who talks first (none)
 	Handshake time.Duration // TLS or PROXY (30 s)
 	Command   time.Duration // for one whole command line, and for the client to take a reply (5 min)
@@ -95,6 +119,8 @@ func (l Limits) withDefaults() Limits {
 	orElse(&l.Errors, 20)
 	orElse(&l.Refused, 100)
 	orElse(&l.Junk, 100)
+	orElse(&l.Hold, 30*24*time.Hour)
+	orElse(&l.DeliverBy, time.Second)
 	orElse(&l.Handshake, 30*time.Second)
 	orElse(&l.Command, 5*time.Minute)
 	orElse(&l.DataIdle, 5*time.Minute)

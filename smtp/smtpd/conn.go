@@ -79,6 +79,7 @@ type conn struct {
 	errs     int               // 5xx to commands
 	refused  int               // recipients
 	junk     int               // idle commands since the last message
+	told     int               // events recorded
 
 	tx     *transaction // nil: none
 	settle []func(bool) // of the messages whose 250 is not known to have been heard

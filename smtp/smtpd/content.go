@@ -164,6 +164,7 @@ func (c *conn) receiveBody(tx *transaction, r io.Reader) (*spool.Spool, error) {
 		err = errBare
 	case edit != nil:
 		err = edit.Finish()
+		tx.author = edit.Author
 	}
 	if t.sum != nil {
 		t.sum.Sum(tx.sum[:0])

@@ -114,66 +114,6 @@ func (c *conn) beginMail(path string, params []string) {
 	c.pass("MAIL", "MAIL FROM:<"+tx.From.String()+">")
 }
 
-// mailParams reads the parameters of MAIL into tx.
-func (c *conn) mailParams(tx *transaction, params []string) *mail.Error {
-	if len(params) > 0 && !c.esmtp {
-		return mail.Refuse(555, mail.Enhanced{5, 5, 4}, "Parameters need EHLO")
-	}
-	seen := make(map[string]bool, len(params))
-	for _, p := range params {
-		key, value, hasValue := strings.Cut(p, "=")
-		key = strings.ToUpper(key)
-		if seen[key] || strings.Contains(value, "=") && key != "AUTH" {
-			return mail.Refuse(501, mail.Enhanced{5, 5, 4}, "Malformed or repeated parameter")
-		}
-		seen[key] = true
-		if e := c.mailParam(tx, key, value, hasValue); e != nil {
-			return e
-		}
-	}
-	return nil
-}
-
-func (c *conn) mailParam(tx *transaction, key, value string, hasValue bool) *mail.Error {
-	malformed := mail.Refuse(501, mail.Enhanced{5, 5, 4}, "Malformed parameter")
-	switch key {
-	case "SIZE":
-		n, err := parseSize(value)
-		if err != nil {
-			return malformed
-		}
-		if limit := c.srv.cfg.Limits.Message; n > limit {
-			return mail.Refuse(552, mail.Enhanced{5, 3, 4}, tooLarge(limit))
-		}
-		tx.size = n
-	case "BODY":
-		switch strings.ToUpper(value) {
-		case "7BIT":
-		case "8BITMIME":
-			tx.Body = mail.Body8Bit
-		case "BINARYMIME":
-			tx.Body = mail.BodyBinary
-		default:
-			return malformed
-		}
-	case "SMTPUTF8":
-		if hasValue {
-			return malformed
-		}
-		tx.SMTPUTF8 = true
-	case "AUTH": // RFC 4954 §5: nobody is trusted to say it, so it is as if it said <>
-		if !c.mode.offersAuth() {
-			return mail.Refuse(555, mail.Enhanced{5, 5, 4}, "Unknown parameter")
-		}
-		if value == "" {
-			return malformed
-		}
-	default:
-		return mail.Refuse(555, mail.Enhanced{5, 5, 4}, "Unknown parameter")
-	}
-	return nil
-}
-
 // rcpt vets RCPT, RFC 5321 §4.1.1.3.
 func (c *conn) rcpt(arg string) {
 	path, params, err := splitPath(arg, "TO:")
@@ -184,17 +124,15 @@ func (c *conn) rcpt(arg string) {
 		c.reply(503, "5.5.1", "RCPT after BDAT")
 	case err != nil:
 		c.reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
-	case len(params) > 0:
-		c.reply(555, "5.5.4", "Unknown parameter")
 	case len(c.tx.rcpts) >= c.srv.cfg.Limits.Recipients:
 		c.junk++
 		c.reply(452, "4.5.3", "Too many recipients") // RFC 5321 §4.5.3.1.10
 	default:
-		c.addRcpt(path)
+		c.addRcpt(path, params)
 	}
 }
 
-func (c *conn) addRcpt(path string) {
+func (c *conn) addRcpt(path string, params []string) {
 	to, err := mail.ParseAddress(path)
 	line := to.String()
 	switch {
@@ -208,7 +146,12 @@ func (c *conn) addRcpt(path string) {
 		c.reply(553, "5.6.7", "This address needs SMTPUTF8")
 		return
 	}
-	c.tx.asked = mail.Recipient{Address: to}
+	asked := mail.Recipient{Address: to}
+	if e := c.rcptParams(&asked, params); e != nil {
+		c.reply(e.Code, e.Enhanced.String(), e.Text)
+		return
+	}
+	c.tx.asked = asked
 	c.pass("RCPT", "RCPT TO:<"+line+">")
 }
 

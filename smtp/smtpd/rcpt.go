@@ -37,6 +37,9 @@ func (s siteAccounts) Exchange(mech string, c directory.Client) (exchange, error
 // mailbox is rarely emptied within days, and a sender is better told at once,
 // as Dovecot does.
 func (c *conn) recipient(to mail.Address, size int64) error {
+	if err := c.mayWrite(len(c.tx.Recipients)+1, false); err != nil {
+		return err
+	}
 	res, err := c.srv.dir.Resolve(c.ctx, to)
 	if err != nil {
 		if _, ok := errors.AsType[*mail.Error](err); ok {
@@ -45,24 +48,54 @@ func (c *conn) recipient(to mail.Address, size int64) error {
 		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot look up the recipient, try again later", err)
 	}
 	switch res.Status {
-	case directory.NotLocal:
-		return c.relayed()
+	case directory.OK:
+		return c.roomFor(res.Accounts, size)
 	case directory.NoSuchUser:
 		return mail.Refuse(550, mail.Enhanced{5, 1, 1}, "No such user here")
 	case directory.Disabled:
 		return mail.Refuse(550, mail.Enhanced{5, 2, 1}, "Account disabled")
 	}
-	return c.roomFor(res.Accounts, size)
+	return c.relayed(to)
+}
+
+// mayWrite asks whether the account may write to so many recipients more.
+func (c *conn) mayWrite(recipients int, take bool) error {
+	if c.account.ID == 0 || c.srv.cfg.Allow == nil {
+		return nil
+	}
+	err := c.srv.cfg.Allow(c.ctx, c.account.ID, recipients, take)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*mail.Error](err); ok {
+		return err
+	}
+	return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot check your sending limits, try again later", err)
 }
 
 // relayed decides on mail for other domains. No form of address gets around
 // it: "%", "!", quoted "@" and routes mean nothing here, and a literal is no
 // domain of ours.
-func (c *conn) relayed() error {
+func (c *conn) relayed(to mail.Address) error {
+	if c.srv.cfg.Capture {
+		if err := c.inject(to); err != nil {
+			return err
+		}
+	}
 	if c.account.ID != 0 || c.mode == LocalMX && c.srv.cfg.Capture {
 		return nil
 	}
-	return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Relaying denied")
+	if c.srv.cfg.Relays == nil {
+		return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Relaying denied")
+	}
+	err := c.srv.cfg.Relays(c.ctx, to)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*mail.Error](err); ok {
+		return err
+	}
+	return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot look up the recipient, try again later", err)
 }
 
 func (c *conn) roomFor(targets []directory.Target, size int64) error {

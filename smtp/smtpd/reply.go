@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -114,7 +115,14 @@ func (c *conn) hello() string {
 	}
 	lim := c.srv.cfg.Limits
 	lines := []string{c.srv.cfg.Hostname, "PIPELINING", fmt.Sprintf("SIZE %d", lim.Message), "8BITMIME",
-		"SMTPUTF8", "CHUNKING", "BINARYMIME", fmt.Sprintf("LIMITS RCPTMAX=%d", lim.Recipients)}
+		"SMTPUTF8", "CHUNKING", "BINARYMIME", "DSN", fmt.Sprintf("LIMITS RCPTMAX=%d", lim.Recipients)}
+	if c.client.TLS { // RFC 8689 §2
+		lines = append(lines, "REQUIRETLS")
+	}
+	if c.mode.submits() {
+		lines = append(lines, fmt.Sprintf("DELIVERBY %d", lim.DeliverBy/time.Second), "MT-PRIORITY",
+			fmt.Sprintf("FUTURERELEASE %d %s", lim.Hold/time.Second, time.Now().Add(lim.Hold).UTC().Format(time.RFC3339)))
+	}
 	if c.startTLS() {
 		lines = append(lines, "STARTTLS")
 	}
@@ -139,6 +147,9 @@ func (c *conn) mayAuth() bool {
 // smtpError is err as go-smtp takes it: a *mail.Error with its own reply, any
 // other a plain 451 that tells nothing of our insides.
 func smtpError(err error) *smtp.SMTPError {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f.reply
+	}
 	if e, ok := errors.AsType[*mail.Error](err); ok && e.Code >= 400 && e.Code < 600 {
 		return &smtp.SMTPError{Code: e.Code, Message: printable(e.Text),
 			EnhancedCode: smtp.EnhancedCode{int(e.Enhanced[0]), int(e.Enhanced[1]), int(e.Enhanced[2])}}

@@ -24,6 +24,12 @@ type transaction struct {
 	refused  int
 	sum      [32]byte // of the content as received; zero: it is stored as it came
 	poisoned bool     // a bare CR or LF in DATA
+
+	author   mail.Address   // of a submitted message: the address in From
+	signed   []byte         // fields of Sign; nil: not asked for yet
+	fault    *fault         // asked for by the address of a recipient
+	refusals []events.Event // of recipients, recorded with the message
+
 	// Of a BDAT transfer:
 	extra     int  // octets at the end of what go-smtp reads that are not the client's
 	abandoned bool // RSET or the like came instead of the last chunk
@@ -52,8 +58,10 @@ func (s *session) Logout() error { return nil }
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	c := s.c
 	if err := c.maySendAs(c.tx.From); err != nil {
+		e := c.refuse("sender refused", err)
+		c.tellRefused(c.tx, "", e)
 		c.tx = nil
-		return c.refuse("sender refused", err)
+		return e
 	}
 	c.stage = stageMail
 	return nil
@@ -99,8 +107,12 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		return nil
 	}
 	tx.refused++
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f.reply
+	}
 	e := c.refuse("recipient refused", fmt.Errorf("%s: %w", tx.asked, err))
 	events.SMTPRecipients.WithLabelValues(c.mode.String(), resultOf(e.Code)).Inc()
+	c.tellRefused(tx, tx.asked.String(), e)
 	if e.Code >= 500 {
 		if c.refused++; c.refused >= c.srv.cfg.Limits.Refused && c.account.ID == 0 && c.mode != LMTP {
 			return &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "Too many refused recipients"}
@@ -135,8 +147,10 @@ func (c *conn) outcome(tx *transaction, body *spool.Spool, err error, began time
 		e := smtpError(err)
 		messageResult(c.mode, e.Code)
 		log.Warn("message not accepted", "event", "smtp.refused", "code", e.Code, "error", err.Error())
+		c.tellMessageRefused(tx, e)
 		return e
 	}
+	c.tellRefusals(tx)
 	messageResult(c.mode, 250)
 	events.SMTPOctets.Add(float64(body.Size()))
 	c.junk = 0
@@ -153,7 +167,17 @@ func accepted(tx *transaction) *smtp.SMTPError {
 func (c *conn) deliver(tx *transaction, to []mail.Recipient, body *spool.Spool) error {
 	ctx, cancel := context.WithTimeout(c.srv.ctx, c.srv.cfg.Limits.Deliver)
 	defer cancel()
-	in := &mail.Incoming{ID: tx.id, Envelope: tx.Envelope, Account: c.account.ID, Arrived: time.Now(), Sum: tx.sum}
+	if err := c.fail(tx.fault); err != nil {
+		return err
+	}
+	if err := c.mayWrite(len(to), true); err != nil {
+		return err
+	}
+	if err := c.sign(ctx, tx, body); err != nil {
+		return err
+	}
+	in := &mail.Incoming{ID: tx.id, Envelope: tx.Envelope, Account: c.account.ID, Arrived: time.Now(), Sum: tx.sum,
+		Remote: c.remote(), TLS: c.tlsVersion(), Signed: tx.signed}
 	in.Recipients = to
 	in.Received = c.received(tx, to, in.Arrived)
 	settle, err := c.srv.cfg.Deliverer.Deliver(ctx, in, body)
@@ -163,6 +187,19 @@ func (c *conn) deliver(tx *transaction, to []mail.Recipient, body *spool.Spool) 
 	if settle != nil {
 		c.settle = append(c.settle, settle)
 	}
+	return nil
+}
+
+// sign has a submitted message signed, once.
+func (c *conn) sign(ctx context.Context, tx *transaction, body *spool.Spool) error {
+	if c.srv.cfg.Sign == nil || c.account.ID == 0 || tx.signed != nil {
+		return nil
+	}
+	fields, err := c.srv.cfg.Sign(ctx, tx.author, body, body.Size())
+	if err != nil {
+		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot sign the message, try again later", err)
+	}
+	tx.signed = append([]byte{}, fields...)
 	return nil
 }
 

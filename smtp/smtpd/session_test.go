@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMessage(t *testing.T) {
@@ -50,10 +51,11 @@ func TestReceivedForSingleRecipientOverTLS(t *testing.T) {
 
 func TestKeywords(t *testing.T) {
 	common := []string{"mx.example.test", "PIPELINING", "SIZE 67108864", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME",
-		"LIMITS RCPTMAX=1000"}
+		"DSN", "LIMITS RCPTMAX=1000"}
 	with := func(more ...string) []string {
 		return append(slices.Clone(common), append(more, "ENHANCEDSTATUSCODES")...)
 	}
+	users := []string{"DELIVERBY 1", "MT-PRIORITY", "FUTURERELEASE 2592000 *"}
 	for _, x := range []struct {
 		mode  Mode
 		plain bool
@@ -62,11 +64,11 @@ func TestKeywords(t *testing.T) {
 	}{
 		{MX, false, false, with("STARTTLS")},
 		{MX, true, false, with("STARTTLS")},
-		{MX, false, true, with()},
-		{Submission, false, false, with("STARTTLS")},
-		{Submission, false, true, with("AUTH PLAIN STEPS")},
-		{LocalMX, true, false, with("STARTTLS", "AUTH PLAIN STEPS")},
-		{LocalMX, false, false, with("STARTTLS")},
+		{MX, false, true, with("REQUIRETLS")},
+		{Submission, false, false, with(append(users, "STARTTLS")...)},
+		{Submission, false, true, with(append(append([]string{"REQUIRETLS"}, users...), "AUTH PLAIN STEPS")...)},
+		{LocalMX, true, false, with(append(users, "STARTTLS", "AUTH PLAIN STEPS")...)},
+		{LocalMX, false, false, with(append(users, "STARTTLS")...)},
 		{LMTP, false, false, with()},
 	} {
 		s := start(t, x.mode, func(c *Config) { c.AllowPlainAuth = x.plain })
@@ -79,7 +81,17 @@ func TestKeywords(t *testing.T) {
 		if x.tls {
 			c.play(verb + "\nC: STARTTLS\nS: 220 *\nTLS")
 		}
-		if got := c.greet(verb); !slices.Equal(got, x.want) {
+		got := c.greet(verb)
+		for i, l := range got {
+			if interval, date, ok := strings.Cut(strings.TrimPrefix(l, "FUTURERELEASE "), " "); ok && len(interval) < len(l)-len(date)-1 {
+				until, err := time.Parse(time.RFC3339, date)
+				if left := time.Until(until); err != nil || left > 30*24*time.Hour || left < 30*24*time.Hour-time.Minute {
+					t.Errorf("%q: %v", l, err)
+				}
+				got[i] = "FUTURERELEASE " + interval + " *"
+			}
+		}
+		if !slices.Equal(got, x.want) {
 			t.Errorf("%s, plain %v, TLS %v: %q", x.mode, x.plain, x.tls, got)
 		}
 	}
@@ -248,12 +260,12 @@ func TestParameters(t *testing.T) {
 		"SIZE=00000000000000000001": "250 2.1.0 *", "SIZE=99999999999999999999": "552 5.3.4 *", "SIZE=999999999999999999999": "501 5.5.4 *",
 		"SIZE=-1": "501 5.5.4 *", "SIZE=": "501 5.5.4 *", "SIZE": "501 5.5.4 *", "SIZE=1 SIZE=2": "501 5.5.4 *",
 		"BODY=7bit": "250 2.1.0 *", "body=8BITMIME": "250 2.1.0 *", "BODY=BINARYMIME": "250 2.1.0 *", "BODY=9BIT": "501 5.5.4 *",
-		"SMTPUTF8": "250 2.1.0 *", "SMTPUTF8=yes": "501 5.5.4 *", "RET=FULL": "555 5.5.4 *", "REQUIRETLS": "555 5.5.4 *",
+		"SMTPUTF8": "250 2.1.0 *", "SMTPUTF8=yes": "501 5.5.4 *", "REQUIRETLS": "555 5.5.4 *",
 		"AUTH=<>": "555 5.5.4 *", "X=Y": "555 5.5.4 *",
 	} {
 		c.play("C: MAIL FROM:<a@example.org> " + param + "\nS: " + want)
 		if want[0] == '2' {
-			c.play("C: RCPT TO:<alice@example.test> NOTIFY=NEVER\nS: 555 5.5.4 *\nC: RSET\nS: 250 *")
+			c.play("C: RCPT TO:<alice@example.test> X=Y\nS: 555 5.5.4 *\nC: RSET\nS: 250 *")
 		}
 		c.play("C: NOOP\nS: 250 *")
 	}
