@@ -47,6 +47,11 @@ type Config struct {
 	Log    Log       `toml:"log"`
 	Limits Limits    `toml:"limits"`
 
+	ACME ACME `toml:"acme"`
+	// Certificates are the operator's own; the first is for clients that name
+	// no server. Names they do not cover are ordered for.
+	Certificates []Certificate `toml:"certificate"`
+
 	// Testing stands in for the Internet.
 	Testing Testing `toml:"testing"`
 
@@ -101,6 +106,7 @@ func Site() Config {
 	c.Throttle = true
 	c.RequireTLS = true
 	c.Deliver = true
+	c.ACME.Directory = LetsEncrypt
 	c.Listen = siteListeners()
 	return c
 }

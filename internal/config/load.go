@@ -75,6 +75,9 @@ func (c *Config) Check() error {
 	if err := c.Testing.check(); err != nil {
 		return err
 	}
+	if err := c.checkCertificates(); err != nil {
+		return err
+	}
 	return c.checkLimits()
 }
 
