@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +45,10 @@ type Config struct {
 	CAFile            string                      // the local authority's certificate, served at /ca.pem; may be empty
 	Ready             func(context.Context) error // nil error: mail can be taken and read
 	Metrics           prometheus.Gatherer
-	Captured          http.Handler // of the captured mail, in local mode; else nil
+	MetricsFrom       []netip.Prefix                  // networks that may see the operator's pages, beside this machine
+	HTTPS             bool                            // there is an HTTPS listener at port 443 to send strangers to
+	Challenges        func(http.Handler) http.Handler // answers HTTP-01 challenges and passes all else on; nil: there are none
+	Captured          http.Handler                    // of the captured mail, in local mode; else nil
 	Log               *slog.Logger
 }
 
@@ -75,7 +79,7 @@ func New(c Config) *Server {
 	}
 	mux.HandleFunc("GET /{$}", s.index)
 	s.http = &http.Server{
-		Handler:           guard(mux),
+		Handler:           s.handler(mux),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      writeTimeout,
@@ -84,6 +88,14 @@ func New(c Config) *Server {
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 	return s
+}
+
+func (s *Server) handler(mux *http.ServeMux) http.Handler {
+	h := guard(s.public(mux))
+	if s.config.Challenges != nil {
+		h = s.config.Challenges(h)
+	}
+	return h
 }
 
 // Serve answers on ln, over TLS when tlsConfig is not nil, until Shutdown.
@@ -139,9 +151,13 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	w.Write([]byte("ready\n"))
 }
 
-func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := index.Execute(w, s.config); err != nil {
+	page := s.config
+	if !s.knows(r) { // a stranger learns who this is, and no more
+		page.Listeners, page.Version = nil, ""
+	}
+	if err := index.Execute(w, page); err != nil {
 		s.config.Log.Debug("write the index page", "event", "http", "err", err)
 	}
 }
