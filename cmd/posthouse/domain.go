@@ -15,6 +15,8 @@ type domainCmd struct {
 	Show domainShowCmd `cmd:"" help:"Show a domain."`
 	Set  domainSetCmd  `cmd:"" help:"Say where mail for unknown addresses and for postmaster goes."`
 	Rm   domainRmCmd   `cmd:"" help:"Remove a domain that has no accounts."`
+	DNS  domainDNSCmd  `cmd:"" name:"dns" help:"Print the DNS records that a domain needs, or check them."`
+	DKIM dkimCmd       `cmd:"" name:"dkim" help:"The keys that sign a domain's mail."`
 }
 
 // changeFlags are embedded by every command that changes something.

@@ -10,6 +10,7 @@ import (
 	"posthouse/internal/directory"
 	"posthouse/mailstore/localpg"
 	"posthouse/migrations"
+	"posthouse/smtp/mailauth"
 )
 
 // Exit codes, as DESIGN promises them to scripts; from 64 up those of sysexits.h.
@@ -54,6 +55,9 @@ func exitCode(err error) int {
 		{directory.ErrNotFound, exitNotFound},
 		{directory.ErrConflict, exitConflict},
 		{directory.ErrInvalid, exitUsage},
+		{mailauth.ErrNotFound, exitNotFound},
+		{mailauth.ErrConflict, exitConflict},
+		{mailauth.ErrNoSecret, exitConfig},
 		{migrations.ErrNewerSchema, exitConfig},
 		{localpg.ErrNotInstalled, exitDatabase},
 	} {

@@ -18,6 +18,7 @@ import (
 	"posthouse/mailstore"
 	"posthouse/mailstore/localpg"
 	"posthouse/migrations"
+	"posthouse/smtp/mailauth"
 )
 
 // place says which server a command is about.
@@ -61,6 +62,7 @@ type site struct {
 	pool      *pgxpool.Pool
 	store     *mailstore.Store
 	directory *directory.Directory
+	keys      *mailauth.Keys
 }
 
 // commandConnections is the size of a command's pool; two are taken by those
@@ -103,13 +105,16 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 	if s.store, err = mailstore.Open(ctx, s.pool, mailstore.Options{Log: log}); err != nil {
 		return nil, fmt.Errorf("open the mailstore: %w", err)
 	}
-	key, err := s.key()
+	key, shared, err := s.key()
 	if err != nil {
+		return nil, err
+	}
+	if s.keys, err = mailauth.NewKeys(s.pool, shared, log); err != nil {
 		return nil, err
 	}
 	s.directory, err = directory.New(s.pool, directory.Options{
 		Key: key, Hostname: c.Hostname, Log: log,
-		OnCreate: onCreate(s.store),
+		OnCreate: onCreate(s.store), OnDomain: s.keys.CreateFor,
 	})
 	return s, err
 }
@@ -152,18 +157,19 @@ func (s *site) checkSchema(ctx context.Context, log *slog.Logger) error {
 	return migrations.Check(ctx, s.url)
 }
 
-// key is the site's secret key. A command that works on a database from a
-// machine without the site's files has none, and needs none: what it writes
-// does not depend on it.
-func (s *site) key() ([]byte, error) {
+// key is the site's secret key, twice. A command that works on a database from a
+// machine without the site's files has none: for what does not outlive it, a
+// random key serves instead, and nothing is sealed; shared is nil then.
+func (s *site) key() (key, shared []byte, err error) {
 	if s.config.Database != "" {
 		if _, err := os.Stat(s.config.SecretKey); errors.Is(err, fs.ErrNotExist) {
 			key := make([]byte, config.SecretKeySize)
 			rand.Read(key)
-			return key, nil
+			return key, nil, nil
 		}
 	}
-	return config.OpenSecretKey(s.config.SecretKey)
+	key, err = config.OpenSecretKey(s.config.SecretKey)
+	return key, key, err
 }
 
 // close gives everything back; a private cluster that was started for the

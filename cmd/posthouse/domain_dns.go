@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strings"
+
+	"github.com/mjl-/adns"
+	moxdns "github.com/mjl-/mox/dns"
+
+	"posthouse/internal/config"
+	"posthouse/internal/mail"
+	"posthouse/smtp/mailauth"
+)
+
+type domainDNSCmd struct {
+	Name  string   `arg:"" help:"The domain."`
+	MX    []string `help:"The hosts that receive its mail, the first preferred, instead of this server; repeatable." placeholder:"HOST"`
+	Check bool     `help:"Ask the DNS, and say what is missing or differs; exit 1 if something is."`
+	DNS   string   `help:"With --check: ask this DNS server instead of the system's." placeholder:"ADDR:PORT"`
+	listFlags
+}
+
+// dnsRecordView is a record as the command shows it.
+type dnsRecordView struct {
+	mailauth.Record
+	Zone string `json:"zone"`
+}
+
+// dnsView is what a domain needs.
+type dnsView struct {
+	Domain    string          `json:"domain"`
+	Records   []dnsRecordView `json:"records"`
+	STSPolicy string          `json:"mta_sts_policy"`
+}
+
+func (c *domainDNSCmd) Run(ctx context.Context, con *console) error {
+	s, err := con.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	d, err := s.directory.Domain(ctx, c.Name)
+	if err != nil {
+		return explain(err, "domain", c.Name)
+	}
+	hosts, err := parseHosts(c.MX, s.config.Hostname)
+	if err != nil {
+		return err
+	}
+	keys, err := s.keys.List(ctx, d.Name)
+	if err != nil {
+		return err
+	}
+	records := mailauth.Records(d.Name, hosts, keys)
+	if c.Check {
+		return c.compare(ctx, con, s, records)
+	}
+	if c.JSON {
+		return con.json(viewDNS(d.Name, hosts, records))
+	}
+	return con.zone(hosts, keys, records)
+}
+
+func viewDNS(domain string, hosts []string, records []mailauth.Record) dnsView {
+	v := dnsView{Domain: domain, STSPolicy: mailauth.STSPolicy(hosts)}
+	for _, r := range records {
+		v.Records = append(v.Records, dnsRecordView{r, r.Zone()})
+	}
+	return v
+}
+
+// parseHosts are the hosts given, or this server.
+func parseHosts(given []string, own string) ([]string, error) {
+	if len(given) == 0 {
+		return []string{own}, nil
+	}
+	hosts := make([]string, len(given))
+	for i, g := range given {
+		var err error
+		if hosts[i], err = mail.ParseDomain(g); err != nil {
+			return nil, fail(exitUsage, "%q is not the name of a host", g)
+		}
+	}
+	return hosts, nil
+}
+
+// zone prints records as a zone file has them, each with its reason.
+func (con *console) zone(hosts []string, keys []mailauth.Key, records []mailauth.Record) error {
+	for _, r := range records {
+		why := r.Why
+		if r.Optional {
+			why += " (optional)"
+		}
+		if err := con.say("; %s\n%s", why, r.Zone()); err != nil {
+			return err
+		}
+	}
+	if len(keys) == 0 {
+		if err := con.say("; DKIM keys are made when the server starts, or first signs"); err != nil {
+			return err
+		}
+	}
+	policy := strings.ReplaceAll(strings.TrimSpace(mailauth.STSPolicy(hosts)), "\r\n", "\n;   ")
+	return con.say("; %s needs A and AAAA records with its addresses, and these a PTR record with its name\n"+
+		"; the MTA-STS policy, for https://mta-sts.DOMAIN/.well-known/mta-sts.txt:\n;   %s", strings.Join(hosts, ", "), policy)
+}
+
+// compare prints what the DNS says; what is bad ends with exit code 1.
+func (c *domainDNSCmd) compare(ctx context.Context, con *console, s *site, records []mailauth.Record) error {
+	resolver, err := c.resolver(s)
+	if err != nil {
+		return err
+	}
+	findings := mailauth.Check(ctx, resolver, records)
+	bad := 0
+	for _, f := range findings {
+		if f.Bad() {
+			bad++
+		}
+	}
+	if err := c.report(con, findings); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fail(exitFailed, "%d of %d DNS records of %s need attention; `posthouse domain dns %s` prints them as they should be", bad, len(findings), c.Name, c.Name)
+	}
+	return nil
+}
+
+func (c *domainDNSCmd) report(con *console, findings []mailauth.Finding) error {
+	if c.JSON {
+		return con.json(findings)
+	}
+	rows := make([][]string, len(findings))
+	for i, f := range findings {
+		verdict := string(f.Verdict)
+		if f.Optional && f.Verdict != mailauth.VerdictOK {
+			verdict += " (optional)"
+		}
+		rows[i] = []string{f.Name, f.Type, verdict, f.Detail}
+	}
+	return con.table("NAME TYPE VERDICT DETAIL", rows)
+}
+
+// resolver asks the server of the flag, of the configuration, or the system's.
+func (c *domainDNSCmd) resolver(s *site) (moxdns.Resolver, error) {
+	testing := config.Testing{DNS: or(c.DNS, s.config.Testing.DNS)}
+	server, err := testing.Resolver()
+	if err != nil || !server.IsValid() {
+		return moxdns.StrictResolver{Pkg: "domain"}, err
+	}
+	ask := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, server.String())
+	}
+	return moxdns.StrictResolver{Pkg: "domain", Resolver: &adns.Resolver{PreferGo: true, Dial: ask}}, nil
+}
