@@ -38,6 +38,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "the shared server:", err)
 		return 1
 	}
+	if err := stopOutside(); err != nil {
+		fmt.Fprintln(os.Stderr, "the shared server that sends:", err)
+		return 1
+	}
 	return code
 }
 

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"posthouse/internal/test/nexthop"
+)
+
+// TestQueueForPeople: what waits is listed, shown, held, released, retried and
+// returned by command, while the server runs.
+func TestQueueForPeople(t *testing.T) {
+	t.Parallel()
+	w, n := sending(t)
+	from := sender(t, n, "operator")
+	gone := newGate()
+	close(gone.reached)
+	script := nexthop.Script{On: func(_ *nexthop.Session, verb, _ string) string {
+		select {
+		case <-gone.open:
+			return ""
+		default:
+		}
+		if verb == "MAIL" {
+			return "451 4.3.0 not today"
+		}
+		return ""
+	}}
+	hop := w.domain(t, "people.example", script)
+	for i := range 3 {
+		outgoing{from: from, to: []string{fmt.Sprintf("bob%d@people.example", i)}}.submit(t, n)
+	}
+	waitingFor(t, n, "people.example")
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := n.Command(t.Context(), "", args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	type entry struct {
+		ID  int64  `json:"id"`
+		Ref string `json:"message_id"`
+	}
+	list := func(args ...string) (entries []entry) {
+		t.Helper()
+		out := run(append([]string{"queue", "list", "--json"}, args...)...)
+		if err := json.Unmarshal([]byte(out), &entries); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return entries
+	}
+	all := list("--domain", "people.example")
+	if len(all) != 3 || len(list("--sender", from)) != 3 || len(list("--recipient", "bob1@people.example")) != 1 {
+		t.Fatalf("listed: %+v", all)
+	}
+	if out := run("queue", "list", "--domain", "people.example"); !strings.Contains(out, "bob1@people.example") {
+		t.Errorf("the table: %s", out)
+	}
+	eventually(t, "the reason is shown", func() bool {
+		return strings.Contains(run("queue", "show", fmt.Sprint(all[0].ID)), "not today")
+	})
+	if out := run("queue", "bounce", "--recipient", "bob0@people.example", "--dry-run"); len(list("--domain", "people.example")) != 3 {
+		t.Errorf("a dry run did something: %s", out)
+	}
+	run("queue", "hold", "--recipient", "bob1@people.example")
+	run("queue", "bounce", "--recipient", "bob0@people.example")
+	parseReport(t, awaitMail(t, n, from, 1)[0]).says(t, "bob0@people.example", "failed", "5.0.0")
+	close(gone.open)
+	run("queue", "retry", "--domain", "people.example")
+	hop.Wait(t, 1)
+	if hop.Copies("bob1@people.example") != 0 {
+		t.Error("what was held left")
+	}
+	run("queue", "release", "--recipient", "bob1@people.example")
+	hop.Wait(t, 2)
+	emptyQueue(t, n, "people.example")
+	if a, b, c := hop.Copies("bob0@people.example"), hop.Copies("bob1@people.example"), hop.Copies("bob2@people.example"); a != 0 || b != 1 || c != 1 {
+		t.Errorf("copies: %d %d %d", a, b, c)
+	}
+
+	// What happened to it, from acceptance to the other server's words.
+	out := run("trace", "find", "--recipient", "bob2@people.example", "--json")
+	for _, want := range []string{from, "bob2@people.example", "not today", "2.0.0 taken as"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("trace does not tell of %q:\n%s", want, out)
+		}
+	}
+}
