@@ -29,6 +29,7 @@ type routing struct {
 	mu      sync.Mutex
 	now     *routes // nil: none were read yet
 	checked time.Time
+	expired uint64 // rises with every change made here: an answer asked for before it is old
 	changed chan struct{} // a version other than the last came up
 }
 
@@ -49,22 +50,29 @@ func (r *routing) current() (*routes, bool) {
 func (r *routing) expire() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.expired++
 	r.checked = time.Time{}
 }
 
-func (r *routing) install(n *routes, asked time.Time) {
+// question notes when the database is asked.
+func (r *routing) question() (asked time.Time, expired uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.now != nil && n.version < r.now.version && asked.Before(r.checked) { // a faster reader saw more
-		return
-	}
+	return time.Now(), r.expired
+}
+
+func (r *routing) install(n *routes, asked time.Time, expired uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.now != nil && r.now.version != n.version {
 		select {
 		case r.changed <- struct{}{}:
 		default: // it is already told
 		}
 	}
-	r.now, r.checked = n, asked
+	if r.now = n; expired == r.expired {
+		r.checked = asked
+	}
 }
 
 // RouteFor says how mail of sender (zero: the null reverse-path) for domain, in
@@ -105,19 +113,26 @@ func (d *Directory) routes(ctx context.Context) (*routes, error) {
 	}
 	ctx, cancel := d.asking(ctx)
 	defer cancel()
+	return d.refreshRoutes(ctx, d.pool, false)
+}
+
+// refreshRoutes reads them unless that was just done, or with force always. One
+// reader at a time: what was read later is never put aside by what was read before.
+func (d *Directory) refreshRoutes(ctx context.Context, q beginner, force bool) (*routes, error) {
 	select {
 	case d.routing.loading <- struct{}{}:
 		defer func() { <-d.routing.loading }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if r, fresh := d.routing.current(); fresh { // the one before us asked
+	r, fresh := d.routing.current()
+	if fresh && !force {
 		return r, nil
 	}
-	if err := d.readRoutes(ctx, d.pool); err != nil {
+	if err := d.readRoutes(ctx, q); err != nil {
 		return nil, err
 	}
-	r, _ := d.routing.current()
+	r, _ = d.routing.current()
 	return r, nil
 }
 
@@ -129,13 +144,13 @@ type beginner interface {
 
 // readRoutes asks for the version, and for the rest where that is another.
 func (d *Directory) readRoutes(ctx context.Context, q beginner) error {
-	asked := time.Now()
+	asked, expired := d.routing.question()
 	var version int64
 	if err := q.QueryRow(ctx, "SELECT version FROM routing").Scan(&version); err != nil {
 		return fmt.Errorf("read the routes: %w", err)
 	}
 	if now, _ := d.routing.current(); now != nil && now.version == version {
-		d.routing.install(now, asked)
+		d.routing.install(now, asked, expired)
 		return nil
 	}
 	var r *routes
@@ -148,7 +163,7 @@ func (d *Directory) readRoutes(ctx context.Context, q beginner) error {
 	if err != nil {
 		return fmt.Errorf("read the routes: %w", err)
 	}
-	d.routing.install(r, asked)
+	d.routing.install(r, asked, expired)
 	return nil
 }
 

@@ -143,7 +143,7 @@ func (d *Directory) follow(ctx context.Context) error {
 		if err := d.check(ctx, conn, d.watches.accounts()); err != nil {
 			return err
 		}
-		if err := d.readRoutes(ctx, conn); err != nil {
+		if _, err := d.refreshRoutes(ctx, conn, true); err != nil {
 			return err
 		}
 		d.wakeNotices()
@@ -177,7 +177,7 @@ func (d *Directory) hear(ctx context.Context, conn *pgx.Conn) error {
 		if err := d.check(ctx, conn, parsePayload(n.Payload)); err != nil {
 			return err
 		}
-		if err := d.readRoutes(ctx, conn); err != nil {
+		if _, err := d.refreshRoutes(ctx, conn, true); err != nil {
 			return err
 		}
 		d.wakeNotices()
