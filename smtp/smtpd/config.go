@@ -64,11 +64,10 @@ type Config struct {
 	// and the recipient is known there. A *mail.Error refuses or defers it. nil:
 	// nobody relays.
 	Relays func(ctx context.Context, rcpt mail.Address) error
-	// Allow bounds what an account sends. It is asked at each RCPT whether so
-	// many recipients more are within its limits, and with take at the end of
-	// the message, when they are to be counted. A *mail.Error is the reply. nil:
-	// there are no limits.
-	Allow func(ctx context.Context, account int64, recipients int, take bool) error
+	// MaySend is asked at each RCPT whether an account may write to so many
+	// recipients, Allow at the end of the message, when they are counted. A
+	// *mail.Error is the reply. nil: there are no limits.
+	MaySend, Allow func(ctx context.Context, account int64, recipients int) error
 	// Sign makes the fields, each with its CRLF, that stand in front of a
 	// message that somebody submits: its DKIM-Signature. from is the address of
 	// its From field. An error defers the message. nil: nothing is signed.

@@ -50,16 +50,19 @@ func TestSign(t *testing.T) {
 func TestAllow(t *testing.T) {
 	var asked []string
 	s, c := users(t, func(c *Config) {
-		c.Allow = func(_ context.Context, account int64, n int, take bool) error {
-			asked = append(asked, fmt.Sprint(account, n, take))
-			switch {
-			case n > 2:
-				return mail.Defer(452, mail.Enhanced{4, 7, 1}, "Enough until 10:00", nil)
-			case len(asked) == 6:
-				return errors.New("connection refused")
+		ask := func(word string) func(context.Context, int64, int) error {
+			return func(_ context.Context, account int64, n int) error {
+				asked = append(asked, fmt.Sprint(word, account, n))
+				switch {
+				case n > 2:
+					return mail.Defer(452, mail.Enhanced{4, 7, 1}, "Enough until 10:00", nil)
+				case len(asked) == 6:
+					return errors.New("connection refused")
+				}
+				return nil
 			}
-			return nil
 		}
+		c.MaySend, c.Allow = ask("may"), ask("take")
 	})
 	c.play(`C: MAIL FROM:<alice@example.test>
 		S: 250 *
@@ -75,7 +78,7 @@ func TestAllow(t *testing.T) {
 		S: 250 *
 		C: RCPT TO:<x@elsewhere.example>
 		S: 451 4.3.0 Cannot check your sending limits*`)
-	if got := fmt.Sprint(asked); got != "[1 1 false 1 2 false 1 3 false 1 2 true 1 1 false 1 2 false]" || s.count() != 1 {
+	if got := fmt.Sprint(asked); got != "[may1 1 may1 2 may1 3 take1 2 may1 1 may1 2]" || s.count() != 1 {
 		t.Error(got)
 	}
 }

@@ -37,7 +37,7 @@ func (s siteAccounts) Exchange(mech string, c directory.Client) (exchange, error
 // mailbox is rarely emptied within days, and a sender is better told at once,
 // as Dovecot does.
 func (c *conn) recipient(to mail.Address, size int64) error {
-	if err := c.mayWrite(len(c.tx.Recipients)+1, false); err != nil {
+	if err := c.mayWrite(c.srv.cfg.MaySend, len(c.tx.Recipients)+1); err != nil {
 		return err
 	}
 	res, err := c.srv.dir.Resolve(c.ctx, to)
@@ -58,12 +58,12 @@ func (c *conn) recipient(to mail.Address, size int64) error {
 	return c.relayed(to)
 }
 
-// mayWrite asks whether the account may write to so many recipients more.
-func (c *conn) mayWrite(recipients int, take bool) error {
-	if c.account.ID == 0 || c.srv.cfg.Allow == nil {
+// mayWrite asks whether the account may write to so many recipients.
+func (c *conn) mayWrite(ask func(context.Context, int64, int) error, recipients int) error {
+	if c.account.ID == 0 || ask == nil {
 		return nil
 	}
-	err := c.srv.cfg.Allow(c.ctx, c.account.ID, recipients, take)
+	err := ask(c.ctx, c.account.ID, recipients)
 	if err == nil {
 		return nil
 	}

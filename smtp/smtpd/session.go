@@ -170,7 +170,7 @@ func (c *conn) deliver(tx *transaction, to []mail.Recipient, body *spool.Spool) 
 	if err := c.fail(tx.fault); err != nil {
 		return err
 	}
-	if err := c.mayWrite(len(to), true); err != nil {
+	if err := c.mayWrite(c.srv.cfg.Allow, len(to)); err != nil {
 		return err
 	}
 	if err := c.sign(ctx, tx, body); err != nil {
