@@ -48,3 +48,11 @@ CREATE TABLE tls_report (
   served   text[] NOT NULL DEFAULT '{}',              -- addresses that have it
   PRIMARY KEY (day, domain));
 CREATE INDEX tls_report_next ON tls_report (next_at) WHERE next_at IS NOT NULL;
+
+-- Senders of forwarded mail that are too long for the sender rewriting scheme:
+-- a token stands for them there.
+CREATE TABLE srs_sender (
+  token   text PRIMARY KEY,
+  address text NOT NULL,
+  at      timestamptz NOT NULL);                      -- last used, to the day
+CREATE INDEX srs_sender_at ON srs_sender (at);
