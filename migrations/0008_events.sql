@@ -46,3 +46,48 @@ BEGIN
   END LOOP;
 END $$;
 -- +goose StatementEnd
+
+-- Who wants to be told. What a hook is owed is written with the events, in the
+-- same statement; without hooks that costs nothing.
+CREATE TABLE hook (
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  account_id    bigint REFERENCES account ON DELETE CASCADE, -- only of what it submitted; NULL: of all mail
+  url           text NOT NULL,
+  kinds         text[] NOT NULL,
+  secret        bytea NOT NULL,                       -- sealed under the site's key
+  allow_private boolean NOT NULL DEFAULT false,       -- it may be in a private network
+  created_at    timestamptz NOT NULL DEFAULT now(),
+  disabled_at   timestamptz, disabled_why text NOT NULL DEFAULT '',
+  failures      int NOT NULL DEFAULT 0,               -- rounds in a row in which nothing was taken
+  failing_since timestamptz,
+  blocked_until timestamptz,                          -- after some such rounds
+  succeeded_at  timestamptz);                         -- about
+
+CREATE TABLE hook_delivery (
+  hook_id     bigint NOT NULL,                        -- no foreign key: it would lock the hook with each event
+  event_id    bigint NOT NULL,
+  event_at    timestamptz NOT NULL,                   -- says which partition
+  message     text NOT NULL,                          -- and where in its index
+  created_at  timestamptz NOT NULL DEFAULT now(),
+  next_at     timestamptz NOT NULL DEFAULT now(),     -- not before; while an attempt is made, when others may take it over
+  lease       bigint,                                 -- whose attempt: random
+  attempts    int NOT NULL DEFAULT 0,
+  tried_at    timestamptz,
+  code        int NOT NULL DEFAULT 0,
+  error       text NOT NULL DEFAULT '',
+  given_up_at timestamptz,
+  PRIMARY KEY (hook_id, event_id));
+CREATE INDEX hook_delivery_due ON hook_delivery (hook_id, next_at) WHERE given_up_at IS NULL;
+ALTER TABLE hook_delivery SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+-- Addresses that nothing is sent to by the HTTP API, for one account or for all.
+CREATE TABLE suppression (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  address    text NOT NULL,                           -- lower case, its domain in A-labels
+  account_id bigint REFERENCES account ON DELETE CASCADE, -- NULL: the whole site
+  list       text NOT NULL DEFAULT '',                -- only mail of this list; empty: all
+  reason     text NOT NULL,                           -- bounced, complained, unsubscribed, manual
+  note       text NOT NULL DEFAULT '',
+  message    text NOT NULL DEFAULT '',                -- that led to it
+  added_at   timestamptz NOT NULL DEFAULT now(),
+  UNIQUE NULLS NOT DISTINCT (address, account_id, list));

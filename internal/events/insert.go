@@ -14,6 +14,11 @@ const sqlInsert = `INSERT INTO event (at, kind, message, header_id, account_id, 
  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::int[],
   $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::text[])`
 
+// With hooks, what they are owed is written in the same statement.
+const sqlInsertOwed = `WITH e AS (` + sqlInsert + ` RETURNING id, at, message, kind, account_id)
+ INSERT INTO hook_delivery (hook_id, event_id, event_at, message) SELECT h.id, e.id, e.at, e.message FROM e JOIN hook h
+  ON e.kind = ANY(h.kinds) AND (h.account_id IS NULL OR h.account_id = e.account_id) WHERE h.disabled_at IS NULL`
+
 // AddTx records events in tx, in one statement: they stand or fall with it. An
 // error has spoilt the transaction.
 func (l *Log) AddTx(ctx context.Context, tx pgx.Tx, list ...Event) error {
@@ -57,6 +62,9 @@ func (l *Log) statement(list []Event) (sql string, args []any) {
 	var c columns
 	for i := range list {
 		c.add(&list[i])
+	}
+	if l.hooked.Load() {
+		return sqlInsertOwed, c.args()
 	}
 	return sqlInsert, c.args()
 }

@@ -2,8 +2,10 @@ package events
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +27,8 @@ type Log struct {
 	log  *slog.Logger
 	node string
 
+	hooked atomic.Bool // some webhook wants to be told
+
 	mu      sync.Mutex
 	pending []Event // at most maxPending, with those being written
 	writing int
@@ -44,8 +48,36 @@ func Open(pool *pgxpool.Pool, opts Options) (*Log, error) {
 		l.log = slog.Default()
 	}
 	l.life, l.stop = context.WithCancel(context.Background())
+	if err := l.askHooks(l.life); err != nil {
+		l.stop()
+		return nil, err
+	}
 	l.done.Go(func() { l.write(l.life) })
+	l.done.Go(func() { l.watchHooks(l.life) })
 	return l, nil
+}
+
+// hookPoll is how soon a node learns of a site's first hook, or that the last
+// one is gone.
+const hookPoll = time.Second
+
+// watchHooks keeps knowing whether there are hooks: asking with each event would
+// cost each message.
+func (l *Log) watchHooks(ctx context.Context) {
+	for pause(ctx, hookPoll, false) {
+		if err := l.askHooks(ctx); err != nil && ctx.Err() == nil {
+			l.hooked.Store(true) // ask with each event until this is known again
+		}
+	}
+}
+
+func (l *Log) askHooks(ctx context.Context) error {
+	var some bool
+	if err := l.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM hook WHERE disabled_at IS NULL)`).Scan(&some); err != nil {
+		return fmt.Errorf("ask for hooks: %w", err)
+	}
+	l.hooked.Store(some)
+	return nil
 }
 
 // Close writes what waits, for at most some seconds, and ends the goroutines.
