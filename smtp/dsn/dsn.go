@@ -53,6 +53,7 @@ type Report struct {
 	Recipients   []Recipient  // at least one
 	Return       string       // RET: "FULL", "HDRS", or "", not said
 	SMTPUTF8     bool         // the original came with it: its sender reads UTF-8 in headers
+	RequireTLS   bool         // so did it: RFC 8689 §5 has its header alone returned
 
 	// Original is the message as we have it; nil: nothing is returned. It goes
 	// back whole with Failed alone, unless RET=HDRS, and only up to MaxFull

@@ -158,6 +158,7 @@ func TestWhatIsReturned(t *testing.T) {
 		"full":            {big, nil, "message/rfc822"},
 		"asked full":      {big, func(r *Report) { r.Return = "FULL" }, "message/rfc822"},
 		"headers":         {big, func(r *Report) { r.Return = "HDRS" }, "text/rfc822-headers"},
+		"REQUIRETLS":      {big, func(r *Report) { r.Return, r.RequireTLS = "FULL", true }, "text/rfc822-headers"},
 		"not on a delay":  {big, func(r *Report) { r.Kind, r.Return = Delayed, "FULL" }, "text/rfc822-headers"},
 		"too large":       {big, func(r *Report) { r.MaxFull = 100 }, "text/rfc822-headers"},
 		"long line":       {"A: b\r\n\r\n" + strings.Repeat("x", 999) + "\r\n", nil, "text/rfc822-headers"},

@@ -42,7 +42,7 @@ func (d *document) inspect() error {
 	if limit == 0 {
 		limit = defaultFull
 	}
-	if d.Kind != Failed || d.Return == "HDRS" || d.Original.Size() > limit {
+	if d.Kind != Failed || d.Return == "HDRS" || d.RequireTLS || d.Original.Size() > limit {
 		return nil
 	}
 	var f form
