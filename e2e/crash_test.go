@@ -61,3 +61,30 @@ func TestCutCommits(t *testing.T) {
 		t.Error("mail was lost, doubled or changed")
 	}
 }
+
+// TestKillRelay: TRUST.md row 29; the long form is `go run ./e2e/crash --relay`.
+func TestKillRelay(t *testing.T) {
+	t.Parallel()
+	relayExperiment(t, harm.KillRelay, 4)
+}
+
+// TestStopPostgresRelay: rows 23 and 29, while mail goes out.
+func TestStopPostgresRelay(t *testing.T) {
+	t.Parallel()
+	relayExperiment(t, harm.StopPostgresRelay, 3)
+}
+
+func relayExperiment(t *testing.T, run func(context.Context, harm.Options) (harm.RelayResult, error), rounds int) {
+	t.Helper()
+	r, err := run(t.Context(), harm.Options{Binary: binary, Folder: folder(t), Rounds: rounds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(r)
+	if r.Rounds < rounds || r.Accepted < 20*rounds || r.ByKilled < rounds || r.InFlight < rounds {
+		t.Errorf("too little was done to prove anything: %s", r)
+	}
+	if !r.Clean() {
+		t.Error("mail was lost or changed, or came twice without having been in flight")
+	}
+}

@@ -34,6 +34,9 @@ type entry struct {
 
 // Ledger is safe for concurrent use.
 type Ledger struct {
+	// From is the sender of the messages; set it before the first.
+	From string
+
 	mu      sync.Mutex
 	entries map[string]*entry
 	refused int
@@ -41,7 +44,9 @@ type Ledger struct {
 }
 
 // New makes an empty ledger.
-func New() *Ledger { return &Ledger{entries: make(map[string]*entry), codes: make(map[int]int)} }
+func New() *Ledger {
+	return &Ledger{From: "ledger@example.org", entries: make(map[string]*entry), codes: make(map[int]int)}
+}
 
 // mark begins every message; what stands before it was added by the server.
 const mark = "X-Ledger: "
@@ -51,8 +56,8 @@ const mark = "X-Ledger: "
 func (l *Ledger) Message(id string, recipients ...string) []byte {
 	rng := rand.New(rand.NewPCG(uint64(len(id)), hash(id)))
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s%s\r\nFrom: <ledger@example.org>\r\nTo: <%s>\r\nSubject: entry %s\r\nMessage-ID: <%s@ledger.example.org>\r\n\r\n",
-		mark, id, strings.Join(recipients, ">, <"), id, id)
+	fmt.Fprintf(&b, "%s%s\r\nFrom: <%s>\r\nTo: <%s>\r\nSubject: entry %s\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%s@ledger.example.org>\r\n\r\n",
+		mark, id, l.From, strings.Join(recipients, ">, <"), id, id)
 	for lines := 16 + rng.IntN(600); lines > 0; lines-- {
 		if rng.IntN(10) == 0 {
 			b.WriteByte('.')

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/textproto"
@@ -22,6 +23,7 @@ type Load struct {
 	Address     func() string // of the SMTP listener, which may move at a restart
 	Connections int
 	Recipients  []string // each message goes to one of them or to two
+	Password    string   // of the ledger's sender, who logs in; empty: nobody does
 
 	stop atomic.Bool
 	wg   sync.WaitGroup
@@ -56,7 +58,7 @@ func (l *Load) send(ctx context.Context, connection int) {
 		text := stuff(l.Ledger.Message(id, to...))
 		for ctx.Err() == nil {
 			if c == nil {
-				c = dial(ctx, l.Address())
+				c = l.dial(ctx)
 			}
 			if c == nil {
 				pause(ctx)
@@ -97,17 +99,19 @@ func stuff(text []byte) []byte {
 type client struct {
 	conn net.Conn
 	text *textproto.Conn
+	from string
 }
 
 // dial connects and greets; nil when the server is not there.
-func dial(ctx context.Context, address string) *client {
+func (l *Load) dial(ctx context.Context) *client {
 	d := net.Dialer{Timeout: replyTimeout}
-	conn, err := d.DialContext(ctx, "tcp", address)
+	conn, err := d.DialContext(ctx, "tcp", l.Address())
 	if err != nil {
 		return nil
 	}
-	c := &client{conn: conn, text: textproto.NewConn(conn)}
-	if !c.expect("", 220) || !c.expect("EHLO ledger.example.org", 250) {
+	c := &client{conn: conn, text: textproto.NewConn(conn), from: l.Ledger.From}
+	if !c.expect("", 220) || !c.expect("EHLO ledger.example.org", 250) || l.Password != "" &&
+		!c.expect("AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+c.from+"\x00"+l.Password)), 235) {
 		conn.Close()
 		return nil
 	}
@@ -134,7 +138,7 @@ func (c *client) ask(line string, want int) (code int, ok bool) {
 // again. Until the data are sent a broken connection is a refusal: the server
 // cannot have taken what it has not seen.
 func (c *client) deliver(to []string, data []byte) (outcome Outcome, code int, alive bool) {
-	lines := []string{"MAIL FROM:<ledger@example.org>"}
+	lines := []string{"MAIL FROM:<" + c.from + ">"}
 	for _, address := range to {
 		lines = append(lines, "RCPT TO:<"+address+">")
 	}

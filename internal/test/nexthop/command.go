@@ -14,7 +14,8 @@ func (s *Session) command(verb, arg string) bool {
 	script := &s.hop.script
 	switch verb {
 	case "EHLO", "HELO", "LHLO":
-		s.Helo, s.message = arg, nil
+		s.message = nil
+		s.greeted(arg)
 		if (verb == "LHLO") != script.LMTP {
 			return s.say(verb, arg, "500 5.5.1 not spoken here")
 		}
@@ -52,6 +53,14 @@ func (s *Session) command(verb, arg string) bool {
 	return s.say(verb, arg, "500 5.5.1 unknown command")
 }
 
+// greeted keeps the client's name.
+func (s *Session) greeted(name string) {
+	s.hop.mu.Lock()
+	defer s.hop.mu.Unlock()
+	s.Helo = name
+	s.hop.change()
+}
+
 func (s *Session) starttls() bool {
 	script := &s.hop.script
 	if script.TLS == nil || script.Strip || s.TLS != nil {
@@ -71,7 +80,8 @@ func (s *Session) starttls() bool {
 	if !s.handshake() {
 		return false
 	}
-	s.Helo, s.message = "", nil
+	s.message = nil
+	s.greeted("")
 	s.r.Reset(s.nc) // what came in the clear is dropped
 	return true
 }

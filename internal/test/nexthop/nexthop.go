@@ -205,11 +205,24 @@ func (h *Hop) Sessions() int {
 	return len(h.sessions)
 }
 
-// Open is how many connections there are, and Peak how many there were at most.
+// Open is how many connections there are.
 func (h *Hop) Open() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.open)
+}
+
+// OpenBy is how many there are of a client, by its name in EHLO.
+func (h *Hop) OpenBy(helo string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for s := range h.open {
+		if s.Helo == helo {
+			n++
+		}
+	}
+	return n
 }
 
 // Peak is how many connections were open at once, at most.
