@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"posthouse/internal/directory"
+	"posthouse/internal/events"
 	"posthouse/internal/mail"
 	"posthouse/internal/spool"
 	"posthouse/internal/test/pgtest"
@@ -31,12 +32,16 @@ type house struct {
 	store      *mailstore.Store
 	dir        *directory.Directory
 	queue      *queue.Queue
+	events     *events.Log
 	mda        *mda.MDA
 	alice, bob int64
 	captured   int64
 }
 
-func open(t testing.TB, capture bool) *house {
+func open(t testing.TB, capture bool) *house { return openWith(t, capture, nil) }
+
+// openWith opens a house whose MDA is configured otherwise.
+func openWith(t testing.TB, capture bool, change func(*mda.Config)) *house {
 	t.Helper()
 	h := &house{t: t, pool: pgtest.Pool(t)}
 	h.store = storetest.OpenOn(t, h.pool, mailstore.Options{})
@@ -54,10 +59,19 @@ func open(t testing.TB, capture bool) *house {
 	}
 	h.alice, h.bob = h.account("alice@example.test"), h.account("bob@example.test")
 	h.queue = queue.New(h.pool)
-	cfg := mda.Config{Directory: h.dir, Store: h.store, Queue: h.queue}
+	h.events, err = events.Open(h.pool, events.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.events.Close)
+	cfg := mda.Config{Directory: h.dir, Store: h.store, Queue: h.queue, Hostname: "mx.example.test", SpoolDir: t.TempDir(),
+		Events: h.events, Log: slog.New(slog.DiscardHandler)}
 	if capture {
 		h.captured = h.account("captured@example.test")
 		cfg.Capture = &mda.CaptureTo{Account: h.captured}
+	}
+	if change != nil {
+		change(&cfg)
 	}
 	h.mda = mda.New(cfg)
 	return h

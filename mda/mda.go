@@ -13,18 +13,25 @@
 // the recipient was another one, and Received. A forward carries Delivered-To
 // with the address that was forwarded: a message that comes by that address
 // again is in a loop.
+//
+// What the sender asked to be told (RFC 3461) is honoured: a local copy that
+// was stored, or an alias that leads to several places, is reported here, after
+// the commit and before the client hears 250; all else travels on with the
+// recipient.
 package mda
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"posthouse/internal/directory"
+	"posthouse/internal/events"
 	"posthouse/internal/mail"
 	"posthouse/internal/message"
 	"posthouse/internal/spool"
@@ -32,12 +39,21 @@ import (
 	"posthouse/smtp/queue"
 )
 
-// Config of an MDA; all but Capture is needed.
+// Config of an MDA. Directory, Store and Queue are needed.
 type Config struct {
 	Directory *directory.Directory
 	Store     *mailstore.Store
 	Queue     *queue.Queue
-	Capture   *CaptureTo // nil: mail for other domains is queued
+	Capture   *CaptureTo   // nil: mail for other domains is queued
+	Hostname  string       // in reports of success; empty: none are made
+	SpoolDir  string       // for reports that do not fit the memory
+	Events    *events.Log  // nil: what happens to a message is not recorded
+	Log       *slog.Logger // nil: slog.Default
+
+	// Forward gives the reverse-path for what an address of the domain via
+	// forwards elsewhere, so that SPF holds there (SRS). It is not asked for the
+	// null one. nil: it stays as it is.
+	Forward func(from mail.Address, via string) mail.Address
 }
 
 // CaptureTo keeps here what would leave: local mode. Every remote recipient,
@@ -48,7 +64,12 @@ type CaptureTo struct{ Account int64 }
 type MDA struct{ cfg Config }
 
 // New makes an MDA.
-func New(cfg Config) *MDA { return &MDA{cfg: cfg} }
+func New(cfg Config) *MDA {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &MDA{cfg: cfg}
+}
 
 // Deliver takes a message over for all its recipients; when it returns nil it is
 // committed. settle must be called once: see mailstore's Answered and Abandon.
@@ -66,9 +87,12 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 	if len(p.items) > 0 {
 		d.InTx, d.RemoteKey = p.enqueue, p.remoteKey()
 	}
-	if _, err := m.cfg.Store.Deliver(ctx, d); err != nil {
+	placed, err := m.cfg.Store.Deliver(ctx, d)
+	if err != nil {
 		return nil, p.blame(err)
 	}
+	p.record(placed)
+	p.reportSuccess(ctx)
 	return func(heard bool) {
 		if heard {
 			m.cfg.Store.Answered(d.Receipt)
@@ -100,9 +124,11 @@ func (m *MDA) DeliverIn(ctx context.Context, in *mail.Incoming, body *spool.Spoo
 		}
 		return inTx(ctx, tx)
 	}
-	if _, err := m.cfg.Store.Deliver(ctx, d); err != nil {
+	placed, err := m.cfg.Store.Deliver(ctx, d)
+	if err != nil {
 		return p.blame(err)
 	}
+	p.record(placed)
 	return nil
 }
 

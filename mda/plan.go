@@ -13,6 +13,7 @@ import (
 	"posthouse/internal/message"
 	"posthouse/internal/spool"
 	"posthouse/mailstore"
+	"posthouse/smtp/dsn"
 	"posthouse/smtp/queue"
 )
 
@@ -24,7 +25,9 @@ type plan struct {
 	parsed  *message.Parsed
 	ours    bool // made by ourselves: it may go anywhere
 	targets []mailstore.Target
+	named   []string     // for each of targets, the recipient as the client named it
 	items   []queue.Item // without their blob
+	told    []told       // what the sender asked to hear of
 	passed  []string     // Delivered-To addresses of the message, folded; nil: not read yet
 }
 
@@ -56,17 +59,30 @@ func (p *plan) add(ctx context.Context, rcpt mail.Recipient) error {
 	for _, t := range res.Accounts {
 		p.local(t, rcpt.Address)
 	}
+	return p.forward(rcpt, res)
+}
+
+// forward sends on what an alias leads elsewhere. What the sender asked of the
+// alias is asked of where it leads, unless that is more than one place: then
+// success is reported here, as expanded (RFC 3461 §5.2.7).
+func (p *plan) forward(rcpt mail.Recipient, res directory.Resolution) error {
 	if len(res.Remote) == 0 {
+		p.tell(dsn.Delivered, rcpt)
 		return nil
 	}
 	if err := p.checkLoop(rcpt.Address); err != nil {
 		return err
 	}
+	onward := rcpt
+	if onward.Original == "" {
+		onward.Original = addressType(rcpt.Address) + ";" + rcpt.String()
+	}
+	if len(res.Accounts)+len(res.Remote) > 1 {
+		p.tell(dsn.Expanded, rcpt)
+		onward.Notify = withoutSuccess(rcpt.Notify)
+	}
 	for _, to := range res.Remote {
-		onward := rcpt // what the sender asked of the old address is asked of the new one
-		if onward.Address = to; onward.Original == "" {
-			onward.Original = "rfc822;" + rcpt.String()
-		}
+		onward.Address = to
 		p.remote(onward, rcpt.Address)
 	}
 	return nil
@@ -87,6 +103,7 @@ func (p *plan) local(to directory.Target, rcpt mail.Address) {
 	}
 	b.Write(p.in.Received)
 	b.Write(p.in.Signed)
+	p.named = append(p.named, rcpt.String())
 	p.targets = append(p.targets, mailstore.Target{Account: mailstore.AccountID(to.Account), Mailbox: "INBOX",
 		Recipient: to.Address.String(), Prefix: b.Bytes(), InternalDate: p.in.Arrived})
 }
@@ -95,6 +112,7 @@ func (p *plan) local(to directory.Target, rcpt mail.Address) {
 // it, zero if the client named it.
 func (p *plan) remote(to mail.Recipient, via mail.Address) {
 	if p.mda.cfg.Capture != nil {
+		p.tell(dsn.Delivered, to)
 		p.capture(to.Address, via)
 		return
 	}
@@ -114,14 +132,20 @@ func (p *plan) remote(to mail.Recipient, via mail.Address) {
 		it.Account = p.in.Account
 	} else {
 		it.Prefix = fmt.Appendf(nil, "Delivered-To: %s\r\n", via)
+		if !it.From.IsZero() && p.mda.cfg.Forward != nil {
+			it.From = p.mda.cfg.Forward(it.From, via.Domain)
+		}
 	}
 	it.Prefix = append(append(it.Prefix, p.in.Received...), p.in.Signed...)
 	p.items = append(p.items, it)
 }
 
+// elsewhere marks the captured copies: a recipient for Dedup that no address
+// equals.
+const elsewhere = "captured:"
+
 // capture adds a copy of what would leave for one recipient.
 func (p *plan) capture(to, via mail.Address) {
-	const elsewhere = "captured:" // a recipient for Dedup that no address equals
 	account := mailstore.AccountID(p.mda.cfg.Capture.Account)
 	for _, t := range p.targets {
 		if t.Account == account && t.Recipient == elsewhere+to.String() {
@@ -136,6 +160,7 @@ func (p *plan) capture(to, via mail.Address) {
 	fmt.Fprintf(&b, "X-Original-To: %s\r\n", via)
 	b.Write(p.in.Received)
 	b.Write(p.in.Signed)
+	p.named = append(p.named, to.String())
 	p.targets = append(p.targets, mailstore.Target{Account: account, Mailbox: "INBOX",
 		Recipient: elsewhere + to.String(), Prefix: b.Bytes(), InternalDate: p.in.Arrived})
 }
