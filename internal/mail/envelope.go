@@ -64,7 +64,7 @@ type Incoming struct {
 	Envelope
 	ID       string // unique; stands in the reply, the Received field and the log
 	Account  int64  // who logged in; 0: nobody, so that only local recipients are ours to serve
-	Remote   string // the client, for the record: "mx.example.org [192.0.2.1]"
+	Remote   string // the client, for the record: "mx.example.org ([192.0.2.1])", what it called itself first
 	TLS      string // "TLS 1.3"; empty: it came in clear
 	Received []byte // the trace field of this hop (RFC 5321 §4.4), folded, with its CRLF
 	Signed   []byte // fields to stand behind Received and before the content: DKIM-Signature, with CRLF

@@ -71,7 +71,15 @@ type Config struct {
 	// Sign makes the fields, each with its CRLF, that stand in front of a
 	// message that somebody submits: its DKIM-Signature. from is the address of
 	// its From field. An error defers the message. nil: nothing is signed.
-	Sign           func(ctx context.Context, from mail.Address, body io.ReaderAt, size int64) ([]byte, error)
+	Sign func(ctx context.Context, from mail.Address, body io.ReaderAt, size int64) ([]byte, error)
+	// Welcome is asked at port 25 before the banner whether a client is to be
+	// spoken with: DNS lists, bans. A *mail.Error is what it hears instead; any
+	// other error lets it in. nil: everybody is welcome.
+	Welcome func(ctx context.Context, client netip.Addr) error
+	// Reverse names a client for the Received field, within ctx: a name that
+	// leads back to its address, or nothing. It is asked at port 25, once in ten
+	// minutes for an address, while the client talks. nil: no names.
+	Reverse        func(ctx context.Context, client netip.Addr) string
 	Events         *events.Log     // what is refused; nil: not recorded
 	TLS            *tls.Config     // nil: no STARTTLS, and no SubmissionTLS
 	Admission      *admission.Gate // nil: no caps
@@ -100,6 +108,7 @@ type Limits struct {
 	DeliverBy time.Duration // the least time in which one is delivered or returned, RFC 2852 (1 s)
 
 	Greet     time.Duration // wait before the banner, to catch who talks first (none)
+	Welcome   time.Duration // for Config.Welcome (5 s)
 	Handshake time.Duration // TLS or PROXY (30 s)
 	Command   time.Duration // for one whole command line, and for the client to take a reply (5 min)
 	DataIdle  time.Duration // between two reads in a body (5 min)
@@ -120,6 +129,7 @@ func (l Limits) withDefaults() Limits {
 	orElse(&l.Junk, 100)
 	orElse(&l.Hold, 30*24*time.Hour)
 	orElse(&l.DeliverBy, time.Second)
+	orElse(&l.Welcome, 5*time.Second)
 	orElse(&l.Handshake, 30*time.Second)
 	orElse(&l.Command, 5*time.Minute)
 	orElse(&l.DataIdle, 5*time.Minute)

@@ -58,6 +58,7 @@ type conn struct {
 	out *bufio.Writer // writes sock
 
 	client directory.Client
+	name   *name // by the DNS; nil: not asked for
 	helo   string
 	esmtp  bool
 	phase  phase

@@ -35,9 +35,12 @@ func (s *Server) greet(sock net.Conn, mode Mode, hand *handoff) {
 		}
 	}()
 	defer c.contain(&fault)
-	if !c.admitted() || !c.secured() || !c.patient() {
+	if !c.admitted() || !c.welcomed() || !c.secured() || !c.patient() {
 		c.Close()
 		return
+	}
+	if mode == MX {
+		c.name = s.name.get(c.client.Remote, s.ctx, s.begin)
 	}
 	c.log.Debug("session began", "event", "smtp.begin", "listener", mode.String())
 	if !hand.give(c) {

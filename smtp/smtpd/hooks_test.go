@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"posthouse/internal/mail"
@@ -167,4 +169,47 @@ func TestSlowEndsWithTheServer(t *testing.T) {
 	if err := s.srv.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// TestReverse: a name that arrives in time stands in the trace field, and is
+// asked for once.
+func TestReverse(t *testing.T) {
+	var asked atomic.Int32
+	s := start(t, MX, func(c *Config) {
+		c.Reverse = func(ctx context.Context, a netip.Addr) string {
+			if _, ok := ctx.Deadline(); !ok || a.String() != "127.0.0.1" {
+				return "wrong"
+			}
+			asked.Add(1)
+			return "client.example.org"
+		}
+	})
+	for range 2 {
+		c := s.dial()
+		c.play(data + "C: .\nS: 250 *")
+		c.quit()
+	}
+	if r := string(s.mail.got[1].Received); !strings.HasPrefix(r, "Received: from client.example.test (client.example.org [127.0.0.1])\r\n") || asked.Load() != 1 {
+		t.Errorf("asked %d times: %q", asked.Load(), r)
+	}
+	evil := start(t, MX, func(c *Config) { c.Reverse = func(context.Context, netip.Addr) string { return "a\r\nb: c" } })
+	c := evil.dial()
+	c.play(data + "C: .\nS: 250 *")
+	if r := string(evil.mail.got[0].Received); !strings.HasPrefix(r, "Received: from client.example.test ([127.0.0.1])\r\n") {
+		t.Errorf("%q", r)
+	}
+}
+
+func TestWelcome(t *testing.T) {
+	for want, err := range map[string]error{
+		"220 *\nC: QUIT\nS: 221 *":    errors.New("the list does not answer"),
+		"554 5.7.1 Listed\nEOF":       mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Listed"),
+		"421 4.7.0 Come later\nEOF":   mail.Defer(450, mail.Enhanced{4, 7, 0}, "Come later", nil),
+		"220 mx.example.test ESMTP *": nil,
+	} {
+		start(t, MX, func(c *Config) { c.Welcome = func(context.Context, netip.Addr) error { return err } }).dial().play("S: " + want)
+	}
+	start(t, LocalMX, func(c *Config) {
+		c.Welcome = func(context.Context, netip.Addr) error { return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Listed") }
+	}).dial().play("S: 220 *")
 }

@@ -136,7 +136,7 @@ func TestRequireTLS(t *testing.T) {
 		S: 250 *
 		C: RCPT TO:<alice@example.test>
 		S: 250 *` + send)
-	if in := s.mail.got[0]; !in.RequireTLS || in.TLS != "TLS 1.3" || in.Remote != "client.example.test [127.0.0.1]" {
+	if in := s.mail.got[0]; !in.RequireTLS || in.TLS != "TLS 1.3" || in.Remote != "client.example.test ([127.0.0.1])" {
 		t.Errorf("%+v", in)
 	}
 }

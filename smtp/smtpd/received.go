@@ -28,8 +28,16 @@ func (c *conn) received(tx *transaction, to []mail.Recipient, at time.Time) []by
 	return b.Bytes()
 }
 
-// from is the TCP-info of the client, an address literal.
+// from is the TCP-info of the client: its name by the DNS, where it has one, and
+// its address as a literal.
 func (c *conn) from() string {
+	if name := c.name.String(); name != "" {
+		return name + " " + c.literal()
+	}
+	return c.literal()
+}
+
+func (c *conn) literal() string {
 	switch a := c.client.Remote; {
 	case !a.IsValid():
 		return "local"

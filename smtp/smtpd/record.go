@@ -71,7 +71,7 @@ func (c *conn) tell(e events.Event) {
 }
 
 // remote names the client in the record.
-func (c *conn) remote() string { return c.helo + " " + c.from() }
+func (c *conn) remote() string { return c.helo + " (" + c.from() + ")" }
 
 func (c *conn) tlsVersion() string {
 	if c.client.TLSState == nil {

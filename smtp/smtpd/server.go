@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 type Server struct {
 	cfg  Config
 	dir  accounts
+	name names
 	log  *slog.Logger
 	ctx  context.Context // of all work for clients; cancelled when a drain runs out of time
 	stop context.CancelFunc
@@ -55,7 +57,8 @@ func New(cfg Config) (*Server, error) {
 		cfg.TLS = cfg.TLS.Clone()
 		cfg.TLS.NextProtos = []string{"smtp"}
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{}),
+		name: names{ask: cfg.Reverse, of: make(map[netip.Addr]*name)}}
 	if cfg.Directory != nil {
 		s.dir = siteAccounts{cfg.Directory}
 	}
