@@ -10,10 +10,17 @@ import (
 // operators are the paths that strangers have no business with.
 var operators = map[string]bool{"/metrics": true, "/readyz": true}
 
+// apiPath is where the HTTP API is. Programs that come there without TLS are
+// told so by the API itself, in its own words: a redirect would let them send
+// their key in clear for good. It also knows which proxies speak TLS for it.
+const apiPath = "/api/v1/"
+
 // inPlain are the paths that are also answered without TLS: challenges of the
-// certificate authority come that way, and monitors may.
+// certificate authority come that way, and monitors may; so does autoconfig
+// before a domain's certificate is there: the program that reads it sends no
+// password without TLS.
 func inPlain(path string) bool {
-	return strings.HasPrefix(path, "/.well-known/acme-challenge/") || path == "/healthz"
+	return strings.EqualFold(path, "/mail/config-v1.1.xml") || strings.HasPrefix(path, "/.well-known/acme-challenge/") || path == "/healthz" || strings.HasPrefix(path, apiPath)
 }
 
 // public keeps the pages for operators to those who are on this machine or in
@@ -34,7 +41,11 @@ func (s *Server) public(next http.Handler) http.Handler {
 			if name, _, err := net.SplitHostPort(host); err == nil {
 				host = name
 			}
-			http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusPermanentRedirect)
+			code := http.StatusPermanentRedirect
+			if strings.HasPrefix(strings.ToLower(r.URL.Path), "/autodiscover/") {
+				code = http.StatusFound // Outlook follows no other
+			}
+			http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), code)
 		default:
 			next.ServeHTTP(w, r)
 		}

@@ -19,6 +19,7 @@ func TestPublic(t *testing.T) {
 		Hostname: "mx.example.test", Version: "9.9", Listeners: []Listener{{"smtp", "192.0.2.1:25"}}, HTTPS: true,
 		Ready: func(context.Context) error { return nil }, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		MetricsFrom: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+		API:         http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 		Challenges: func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasPrefix(r.URL.Path, "/.well-known/acme-challenge/") {
@@ -40,7 +41,8 @@ func TestPublic(t *testing.T) {
 		{"192.0.2.9:1", "GET", "/readyz", true, "", 403},
 		{"192.0.2.9:1", "GET", "/healthz", false, "", 200},
 		{"192.0.2.9:1", "GET", "/", false, "", 308},
-		{"192.0.2.9:1", "POST", "/api/v1/messages", false, "", 403},
+		{"192.0.2.9:1", "POST", "/", false, "", 403},
+		{"192.0.2.9:1", "POST", "/api/v1/messages", false, "", 418},
 		{"192.0.2.9:1", "GET", "/", true, "", 200},
 		{"192.0.2.9:1", "GET", "/.well-known/acme-challenge/x", false, "", 200},
 		{"198.51.100.7:1", "GET", "/metrics", false, "", 200},

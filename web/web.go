@@ -48,7 +48,9 @@ type Config struct {
 	MetricsFrom       []netip.Prefix                  // networks that may see the operator's pages, beside this machine
 	HTTPS             bool                            // there is an HTTPS listener at port 443 to send strangers to
 	Challenges        func(http.Handler) http.Handler // answers HTTP-01 challenges and passes all else on; nil: there are none
-	Captured          http.Handler                    // of the captured mail, in local mode; else nil
+	Setup             Setup
+	Captured          http.Handler // of the captured mail, in local mode; else nil
+	API               http.Handler // of /api/v1/: it decides itself what is answered without TLS; may be nil
 	Log               *slog.Logger
 }
 
@@ -77,6 +79,9 @@ func New(c Config) *Server {
 			mux.Handle(path, c.Captured)
 		}
 	}
+	if c.API != nil {
+		mux.Handle(apiPath, c.API)
+	}
 	mux.HandleFunc("GET /{$}", s.index)
 	s.http = &http.Server{
 		Handler:           s.handler(mux),
@@ -91,7 +96,7 @@ func New(c Config) *Server {
 }
 
 func (s *Server) handler(mux *http.ServeMux) http.Handler {
-	h := guard(s.public(mux))
+	h := guard(s.public(s.setup(mux)))
 	if s.config.Challenges != nil {
 		h = s.config.Challenges(h)
 	}

@@ -43,6 +43,10 @@ type Config struct {
 	// with the PROXY protocol, which says who the client is.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
+	// MetricsFrom are networks that may see /metrics and /readyz, beside this
+	// machine.
+	MetricsFrom []netip.Prefix `toml:"metrics_from"`
+
 	Listen Listeners `toml:"listen"`
 	Log    Log       `toml:"log"`
 	Limits Limits    `toml:"limits"`

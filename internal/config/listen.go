@@ -41,12 +41,13 @@ func localListeners() Listeners {
 	}
 }
 
-// siteListeners keeps the web listener on loopback: it shows metrics.
+// siteListeners are the field's. The authority of our certificates asks at 80
+// and 443; web keeps what is the operator's from strangers.
 func siteListeners() Listeners {
 	return Listeners{
 		SMTP: ":25", Submission: ":587", Submissions: ":465",
 		IMAP: ":143", IMAPS: ":993", POP3: ":110", POP3S: ":995",
-		HTTP: "127.0.0.1:8025",
+		HTTP: ":80", HTTPS: ":443",
 	}
 }
 

@@ -17,7 +17,7 @@ const module = "posthouse/"
 type Graph map[string][]string
 
 // ground is what every package above it may stand on.
-var ground = []string{"internal/admission", "internal/config", "internal/dns", "internal/door", "internal/events", "internal/mail", "internal/message", "internal/seal", "internal/spool", "internal/submission"}
+var ground = []string{"internal/admission", "internal/clientsetup", "internal/config", "internal/dns", "internal/door", "internal/events", "internal/mail", "internal/message", "internal/seal", "internal/spool", "internal/submission"}
 
 // arrows are the packages of this module that a package may import; "ground"
 // stands for all of that. A package that is not listed may not exist.
@@ -44,16 +44,17 @@ var arrows = map[string][]string{
 	"tls/certs":          {"internal/config", "internal/events", "internal/mail", "internal/seal"},
 	"internal/directory": {"internal/config", "internal/events", "internal/mail", "internal/seal"},
 
-	"internal/admission":  {},
-	"internal/config":     {"internal/mail"},
-	"internal/dns":        {},
-	"internal/door":       {"internal/admission", "internal/events"},
-	"internal/events":     {"internal/mail", "internal/seal"},
-	"internal/mail":       {},
-	"internal/message":    {"internal/mail"},
-	"internal/seal":       {},
-	"internal/spool":      {},
-	"internal/submission": {"internal/mail"},
+	"internal/admission":   {},
+	"internal/clientsetup": {"internal/mail"},
+	"internal/config":      {"internal/mail"},
+	"internal/dns":         {},
+	"internal/door":        {"internal/admission", "internal/events"},
+	"internal/events":      {"internal/mail", "internal/seal"},
+	"internal/mail":        {},
+	"internal/message":     {"internal/mail"},
+	"internal/seal":        {},
+	"internal/spool":       {},
+	"internal/submission":  {"internal/mail"},
 }
 
 // sql are the packages that may speak to the database; cmd wires the pool.
