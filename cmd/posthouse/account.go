@@ -19,6 +19,9 @@ type accountCmd struct {
 	Rm        accountRmCmd        `cmd:"" help:"Remove an account and all its mail."`
 	Quota     accountQuotaCmd     `cmd:"" help:"Limit what an account may keep."`
 	Retention accountRetentionCmd `cmd:"" help:"Say what a deletion by POP3 does."`
+	Limits    accountLimitsCmd    `cmd:"" help:"Limit to how many recipients an account writes."`
+	Block     accountBlockCmd     `cmd:"" help:"Refuse what an account sends; it can still log in and read."`
+	Unblock   accountUnblockCmd   `cmd:"" help:"Undo block, the server's own too."`
 }
 
 // accountView is an account as the commands show it.
@@ -29,15 +32,19 @@ type accountView struct {
 	QuotaMessages *int64 `json:"quota_messages"`
 	Retention     string `json:"retention"`
 	Pop3MarksSeen bool   `json:"pop3_marks_seen"`
+	SendBlocked   bool   `json:"sending_blocked"`
 }
 
 func viewAccount(a directory.Account) accountView {
-	return accountView{a.Address.String(), a.Disabled, a.QuotaBytes, a.QuotaMessages, a.Retention.String(), a.Pop3MarksSeen}
+	return accountView{a.Address.String(), a.Disabled, a.QuotaBytes, a.QuotaMessages, a.Retention.String(), a.Pop3MarksSeen, a.SendBlocked}
 }
 
 func (v accountView) state() string {
 	if v.Disabled {
 		return "disabled"
+	}
+	if v.SendBlocked {
+		return "sending-blocked"
 	}
 	return "active"
 }
@@ -154,26 +161,31 @@ func (c *accountShowCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	sending, err := s.directory.Sending(ctx, a.ID)
+	if err != nil {
+		return err
+	}
 	v := viewAccount(a)
 	if c.JSON {
 		return con.json(struct {
 			accountView
+			Sending   sendingView   `json:"sending"`
 			Bytes     int64         `json:"bytes"`
 			Messages  int64         `json:"messages"`
 			Mailboxes []mailboxView `json:"mailboxes"`
-		}{v, used.bytes, used.messages, used.mailboxes})
+		}{v, viewSending(sending), used.bytes, used.messages, used.mailboxes})
 	}
 	seen := "leaves messages unread"
 	if v.Pop3MarksSeen {
 		seen = "marks messages read"
 	}
-	if err := con.fields([][2]string{
+	if err := con.fields(append([][2]string{
 		{"account", v.Address},
 		{"state", v.state()},
 		{"quota", size(v.QuotaBytes) + ", " + count(v.QuotaMessages) + " messages"},
 		{"used", strconv.FormatInt(used.bytes, 10) + " bytes, " + strconv.FormatInt(used.messages, 10) + " messages"},
 		{"retention", v.Retention + "; POP3 " + seen},
-	}); err != nil {
+	}, viewSending(sending).fields()...)); err != nil {
 		return err
 	}
 	rows := make([][]string, len(used.mailboxes))

@@ -10,13 +10,14 @@ import (
 )
 
 type domainCmd struct {
-	Add  domainAddCmd  `cmd:"" help:"Add a domain."`
-	List domainListCmd `cmd:"" help:"List the domains."`
-	Show domainShowCmd `cmd:"" help:"Show a domain."`
-	Set  domainSetCmd  `cmd:"" help:"Say where mail for unknown addresses and for postmaster goes."`
-	Rm   domainRmCmd   `cmd:"" help:"Remove a domain that has no accounts."`
-	DNS  domainDNSCmd  `cmd:"" name:"dns" help:"Print the DNS records that a domain needs, or check them."`
-	DKIM dkimCmd       `cmd:"" name:"dkim" help:"The keys that sign a domain's mail."`
+	Add    domainAddCmd  `cmd:"" help:"Add a domain."`
+	List   domainListCmd `cmd:"" help:"List the domains."`
+	Show   domainShowCmd `cmd:"" help:"Show a domain."`
+	Set    domainSetCmd  `cmd:"" help:"Say where mail for unknown addresses and for postmaster goes."`
+	Rm     domainRmCmd   `cmd:"" help:"Remove a domain that has no accounts."`
+	DNS    domainDNSCmd  `cmd:"" name:"dns" help:"Print the DNS records that a domain needs, or check them."`
+	Backup backupCmd     `cmd:"" help:"Domains that live elsewhere, whose mail is kept while their server is away."`
+	DKIM   dkimCmd       `cmd:"" name:"dkim" help:"The keys that sign a domain's mail."`
 }
 
 // changeFlags are embedded by every command that changes something.

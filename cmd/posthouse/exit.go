@@ -55,6 +55,7 @@ func exitCode(err error) int {
 		{directory.ErrNotFound, exitNotFound},
 		{directory.ErrConflict, exitConflict},
 		{directory.ErrInvalid, exitUsage},
+		{directory.ErrNoKey, exitConfig},
 		{mailauth.ErrNotFound, exitNotFound},
 		{mailauth.ErrConflict, exitConflict},
 		{mailauth.ErrNoSecret, exitConfig},

@@ -26,6 +26,7 @@ type cli struct {
 	Account accountCmd `cmd:"" help:"Accounts: mailboxes with a password."`
 	Alias   aliasCmd   `cmd:"" help:"Aliases: addresses that lead to others."`
 	APIKey  apikeyCmd  `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
+	Relay   relayCmd   `cmd:"" help:"Smarthosts and other next hops, and which mail takes them."`
 	Queue   queueCmd   `cmd:"" help:"Mail that waits to leave."`
 	Trace   traceCmd   `cmd:"" help:"What happened to a mail."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database to this version's schema."`

@@ -113,7 +113,7 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 		return nil, err
 	}
 	s.directory, err = directory.New(s.pool, directory.Options{
-		Key: key, Hostname: c.Hostname, Log: log,
+		Key: key, MadeUp: shared == nil, Hostname: c.Hostname, Log: log,
 		OnCreate: onCreate(s.store), OnDomain: s.keys.CreateFor,
 	})
 	return s, err

@@ -25,12 +25,16 @@ var (
 	ErrDisabled       = errors.New("account disabled")       // only ever told to who knows the password
 	ErrMalformed      = errors.New("malformed SASL message") // an exchange that broke its mechanism's grammar
 	ErrMechanism      = errors.New("unknown SASL mechanism")
+	ErrNoKey          = errors.New("the site's secret key is needed, and is not here: run this on a machine of the site, or copy the file secret_key from its data folder")
 )
 
 // Options of New.
 type Options struct {
 	// Key is the site's secret key, at least 32 octets, the same on every node.
 	Key []byte
+	// MadeUp says that Key is not the site's: relays' passwords can be neither
+	// sealed nor read (ErrNoKey).
+	MadeUp bool
 	// Hostname chooses the domain of a bare <postmaster> and of login names
 	// without a domain: the hostname itself or its nearest parent that is a
 	// local domain, else the oldest domain.

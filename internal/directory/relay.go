@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +26,27 @@ type Relay struct {
 // maxHosts bounds a relay's list.
 const maxHosts = 20
 
+// DefaultTLS is what fits next hops of which nothing is said: TLS from the first
+// octet on port 465, a verified certificate where a password is sent over a
+// network, else what is offered.
+func DefaultTLS(hosts []Host, auth bool) TLSMode {
+	away := false
+	for _, h := range hosts {
+		if h.Port == 465 {
+			return TLSImplicit
+		}
+		away = away || !h.loopback()
+	}
+	if auth && away {
+		return TLSVerified
+	}
+	return TLSOpportunistic
+}
+
 // AddRelay adds a relay, or with replace puts it in the place of one of the
-// same name, which keeps its routes. password goes with User. ErrConflict (it
-// exists), ErrNotFound (to replace, or the fallback), ErrInvalid.
+// same name, which keeps its routes. password goes with User. A host without a
+// port gets 465 with TLSImplicit, 587 with a User. ErrConflict (it exists),
+// ErrNotFound (to replace, or the fallback), ErrInvalid, ErrNoKey.
 func (d *Directory) AddRelay(ctx context.Context, r Relay, password string, replace bool) (Relay, error) {
 	r, err := checkRelay(r, password)
 	if err != nil {
@@ -35,6 +54,9 @@ func (d *Directory) AddRelay(ctx context.Context, r Relay, password string, repl
 	}
 	var sealed []byte
 	if r.User != "" {
+		if d.opts.MadeUp {
+			return r, fmt.Errorf("relay %s: %w", r.Name, ErrNoKey)
+		}
 		sealed = d.passwords.Seal([]byte(password), r.Name)
 	}
 	err = d.changeRoutes(ctx, "relay "+r.Name, func(tx pgx.Tx) error {
@@ -70,8 +92,16 @@ func checkRelay(r Relay, password string) (Relay, error) {
 	if len(r.Hosts) == 0 || len(r.Hosts) > maxHosts {
 		return r, fmt.Errorf("relay %s: %d next hops, give 1 to %d: %w", name, len(r.Hosts), maxHosts, ErrInvalid)
 	}
+	r.Hosts = slices.Clone(r.Hosts)
 	secret := true // every host is one that a password may go to in clear
-	for _, h := range r.Hosts {
+	for i, h := range r.Hosts {
+		switch {
+		case h.Port != 0 || r.LMTP:
+		case r.TLS == TLSImplicit:
+			r.Hosts[i].Port = 465
+		case r.User != "":
+			r.Hosts[i].Port = 587
+		}
 		secret = secret && h.loopback()
 		if r.LMTP && (h.Port == 0 || h.Port == 25) {
 			return r, fmt.Errorf("relay %s: LMTP needs a port, and it is never 25 (RFC 2033 §5): write %s:24 or so: %w", name, h.Name, ErrInvalid)

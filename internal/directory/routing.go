@@ -29,7 +29,7 @@ type routing struct {
 	mu      sync.Mutex
 	now     *routes // nil: none were read yet
 	checked time.Time
-	expired uint64 // rises with every change made here: an answer asked for before it is old
+	expired uint64        // rises with every change made here: an answer asked for before it is old
 	changed chan struct{} // a version other than the last came up
 }
 
@@ -215,6 +215,10 @@ func (d *Directory) allRoutes(ctx context.Context, tx pgx.Tx) (*routes, error) {
 // addRelay makes the route of a stored relay.
 func (d *Directory) addRelay(r *routes, s storedRelay) {
 	route := Route{Key: "relay:" + s.Name, Hosts: s.Hosts, LMTP: s.LMTP, TLS: s.TLS, Way: s.Way}
+	if s.User != "" && d.opts.MadeUp {
+		r.broken[s.Name] = ErrNoKey
+		return
+	}
 	if s.User != "" {
 		password, err := d.passwords.Open(s.sealed, s.Name)
 		if err != nil {
