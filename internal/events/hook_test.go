@@ -197,7 +197,9 @@ func TestHookFails(t *testing.T) {
 	}{
 		{"500", answers(500), "no, thank you"},
 		{"404", answers(404), "Not Found"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, "redirects are not followed: /elsewhere"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "redirects are not followed: /elsewhere"},
 		{"stall", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer within"},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(500)

@@ -20,7 +20,8 @@ const sqlInsertOwed = `WITH e AS (` + sqlInsert + ` RETURNING id, at, message, k
   ON e.kind = ANY(h.kinds) AND (h.account_id IS NULL OR h.account_id = e.account_id) WHERE h.disabled_at IS NULL`
 
 // AddTx records events in tx, in one statement: they stand or fall with it. An
-// error has spoilt the transaction.
+// error has spoilt the transaction. Hard bounces and complaints put the
+// recipient on the suppression list, too.
 func (l *Log) AddTx(ctx context.Context, tx pgx.Tx, list ...Event) error {
 	if l == nil || len(list) == 0 {
 		return nil
@@ -29,13 +30,17 @@ func (l *Log) AddTx(ctx context.Context, tx pgx.Tx, list ...Event) error {
 }
 
 // AddBatch is AddTx for a caller that sends statements together: it saves a
-// round trip, which costs more than the events do.
+// round trip, which costs more than the events do. It may queue two statements.
 func (l *Log) AddBatch(b *pgx.Batch, list ...Event) {
 	if l == nil || len(list) == 0 {
 		return
 	}
-	sql, args := l.statement(cleaned(list, l.node))
+	list = cleaned(list, l.node)
+	sql, args := l.statement(list)
 	b.Queue(sql, args...)
+	if found := consequences(list); len(found) > 0 {
+		b.Queue(sqlSuppress, suppressArgs(found)...)
+	}
 }
 
 // cleaned copies, since the caller's slice is the caller's.
@@ -53,6 +58,11 @@ func (l *Log) insert(ctx context.Context, q querier, list []Event) error {
 	sql, args := l.statement(list)
 	if _, err := q.Exec(ctx, sql, args...); err != nil {
 		return fmt.Errorf("record %d events: %w", len(list), err)
+	}
+	if found := consequences(list); len(found) > 0 {
+		if _, err := q.Exec(ctx, sqlSuppress, suppressArgs(found)...); err != nil {
+			return fmt.Errorf("suppress those who are gone: %w", err)
+		}
 	}
 	return nil
 }
