@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"posthouse/e2e/child"
 )
 
 var errNoComparison = errors.New("no Postfix and Dovecot here to compare with")
@@ -44,12 +46,14 @@ func startDovecot() (*server, error) {
 			return nil, err
 		}
 	}
-	return d.server()
+	return &server{name: "dovecot", smtp: loopback(d.smtp), imap: loopback(d.imap), imaps: loopback(d.imaps),
+		root: d.postfix.PID(), more: []int{d.dovecot.PID()}, stop: atEnd(d.stop)}, nil
 }
 
 type comparison struct {
 	dir               string
 	smtp, imap, imaps int
+	postfix, dovecot  *child.Process
 }
 
 func (d *comparison) path(elem ...string) string {
@@ -199,48 +203,30 @@ func (d *comparison) writePostfix() error {
 	return os.WriteFile(d.path("postfix", "master.cf"), []byte(master), 0o644)
 }
 
-func (d *comparison) run() error {
-	// Both go to the background and would hold a pipe open for ever: their words
-	// are in their logs.
-	for _, command := range []*exec.Cmd{
-		exec.Command("dovecot", "-c", d.path("dovecot.conf")),
-		exec.Command("postfix", "-c", d.path("postfix"), "start"),
-	} {
-		if err := command.Run(); err != nil {
-			return fmt.Errorf("start %s: %w (its log is in %s)", command.Path, err, d.dir)
-		}
+func (d *comparison) run() (err error) {
+	// The check makes the folders of the queue.
+	if err := exec.Command("postfix", "-c", d.path("postfix"), "check").Run(); err != nil {
+		return fmt.Errorf("postfix check: %w (its log is in %s)", err, d.dir)
+	}
+	if d.dovecot, err = child.Start(exec.Command("dovecot", "-F", "-c", d.path("dovecot.conf"))); err != nil {
+		return fmt.Errorf("start Dovecot: %w", err)
+	}
+	if d.postfix, err = child.Start(exec.Command("/usr/lib/postfix/sbin/master", "-c", d.path("postfix"), "-s")); err != nil {
+		return fmt.Errorf("start Postfix: %w", err)
 	}
 	for _, port := range []int{d.smtp, d.imap, d.imaps} {
 		if err := waitFor(loopback(port)); err != nil {
-			return err
+			return fmt.Errorf("%w (the logs are in %s)", err, d.dir)
 		}
 	}
 	return nil
 }
 
-func (d *comparison) server() (*server, error) {
-	postfix, err := pidFile(d.path("queue", "pid", "master.pid"))
-	if err != nil {
-		return nil, err
-	}
-	dovecot, err := pidFile(d.path("run", "master.pid"))
-	if err != nil {
-		return nil, err
-	}
-	return &server{name: "dovecot", smtp: loopback(d.smtp), imap: loopback(d.imap), imaps: loopback(d.imaps),
-		root: postfix, more: []int{dovecot}, stop: d.stop}, nil
-}
-
 func (d *comparison) stop() {
-	exec.Command("postfix", "-c", d.path("postfix"), "stop").Run()
-	exec.Command("doveadm", "-c", d.path("dovecot.conf"), "stop").Run()
-	os.RemoveAll(d.dir)
-}
-
-func pidFile(path string) (int, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
+	for _, p := range []*child.Process{d.postfix, d.dovecot} {
+		if p != nil {
+			p.Stop()
+		}
 	}
-	return strconv.Atoi(strings.TrimSpace(string(text)))
+	os.RemoveAll(d.dir)
 }

@@ -59,6 +59,7 @@ func main() {
 		usage()
 		os.Exit(2)
 	}
+	heedSignals()
 	name := os.Args[1]
 	if err := flag.CommandLine.Parse(os.Args[2:]); err != nil {
 		os.Exit(2)

@@ -10,18 +10,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
+
+	"posthouse/e2e/child"
 )
 
 // server is one mail server under measurement, with accounts user0 to user49.
 type server struct {
 	name              string
 	smtp, imap, imaps string // addresses
-	pop3              string // Posthouse's
+	pop3, submission  string // Posthouse's
 	root              int    // pid whose tree is measured
 	more              []int  // further roots (Dovecot beside Postfix)
 	database          string // Posthouse's, to see when the text packs are done
-	stop              func()
+	end               func() // ends the process and waits
+	stop              func() // and removes its folder
 }
 
 const (
@@ -62,7 +66,8 @@ func stopAll(all []*server) {
 	}
 }
 
-func startPosthouse(binary string) (*server, error) {
+// startPosthouse runs serve --local with the accounts, and more flags.
+func startPosthouse(binary string, flags ...string) (*server, error) {
 	data, err := os.MkdirTemp("", "posthouse-bench-")
 	if err != nil {
 		return nil, err
@@ -71,21 +76,39 @@ func startPosthouse(binary string) (*server, error) {
 	if err := os.Chmod(data, 0o755); err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--local", "--json-ready", "--data", filepath.Join(data, "data")}
+	args := []string{"--data", filepath.Join(data, "data")}
 	for i := range accounts {
 		args = append(args, "--account", address(i)+":"+password)
 	}
-	cmd := exec.Command(binary, args...)
-	log, err := os.Create(filepath.Join(data, "log"))
+	s, err := runPosthouse(binary, data, append(args, flags...))
+	if err != nil {
+		os.RemoveAll(data)
+		return nil, err
+	}
+	s.stop = atEnd(func() {
+		s.end()
+		os.RemoveAll(data)
+	})
+	return s, nil
+}
+
+// runPosthouse runs it with a data folder that stays; its log goes to dir.
+func runPosthouse(binary, dir string, args []string) (*server, error) {
+	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
+	defer log.Close()
+	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	defer out.Close()
+	cmd := exec.Command(binary, append([]string{"serve", "--local", "--json-ready"}, args...)...)
+	cmd.Stdout, cmd.Stderr = in, log
+	process, err := child.Start(cmd)
+	in.Close()
+	if err != nil {
 		return nil, fmt.Errorf("start %s (make build makes it): %w", binary, err)
 	}
 	var ready struct {
@@ -97,18 +120,16 @@ func startPosthouse(binary string) (*server, error) {
 		err = json.Unmarshal(line, &ready)
 	}
 	if err != nil {
-		cmd.Process.Kill()
+		process.Signal(syscall.SIGKILL)
 		text, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("posthouse did not become ready: %w\n%s", err, text)
 	}
-	return &server{name: "posthouse", smtp: ready.Listen["smtp"], imap: ready.Listen["imap"], imaps: ready.Listen["imaps"],
-		pop3: ready.Listen["pop3"],
-		root: cmd.Process.Pid, database: ready.Database,
-		stop: func() {
-			cmd.Process.Signal(os.Interrupt)
-			cmd.Wait()
-			os.RemoveAll(data)
-		}}, nil
+	end := func() {
+		process.Signal(syscall.SIGTERM)
+		<-process.Exited()
+	}
+	return &server{name: "posthouse", smtp: ready.Listen["smtp"], submission: ready.Listen["submission"], imap: ready.Listen["imap"],
+		imaps: ready.Listen["imaps"], pop3: ready.Listen["pop3"], root: process.PID(), database: ready.Database, end: end, stop: end}, nil
 }
 
 // freePort asks the kernel for a port on loopback.

@@ -4,40 +4,53 @@ package child
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 )
 
 // Process is a running program.
 type Process struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
-	err    error
+	cmd     *exec.Cmd
+	watcher *exec.Cmd
+	leash   io.Closer
+	exited  chan struct{}
+	err     error
 }
 
-// Start starts cmd. On Linux it is sent SIGTERM when this process ends, however
-// that comes about; elsewhere it is left behind when this process is killed.
+// Start starts cmd. It is sent SIGTERM when this process ends, however that
+// comes about.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, exited: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		// The parent-death signal comes when the thread ends that forked, so
-		// that thread lives as long as the child.
-		runtime.LockOSThread()
-		defer close(p.exited)
-		die(cmd)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	if err := p.watch(); err != nil {
+		return nil, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+	}
+	go func() {
+		p.err = cmd.Wait()
+		// Its number may be somebody else's soon: first the watcher goes.
+		p.watcher.Process.Kill()
+		p.watcher.Wait()
+		p.leash.Close()
+		close(p.exited)
+	}()
 	return p, nil
+}
+
+// watch has a shell hold the other end of a pipe, which the kernel closes when
+// we end. A parent-death signal would not do: it is forgotten when a program
+// gives up root.
+func (p *Process) watch() (err error) {
+	p.watcher = exec.Command("/bin/sh", "-c", fmt.Sprintf("read -r end; kill -TERM %d", p.cmd.Process.Pid))
+	p.watcher.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is not for it
+	if p.leash, err = p.watcher.StdinPipe(); err != nil {
+		return err
+	}
+	return p.watcher.Start()
 }
 
 // PID is its process id.
