@@ -143,7 +143,8 @@ func TestBackupDomains(t *testing.T) {
 
 func TestBackupRecipients(t *testing.T) {
 	p := &primary{says: map[string]Verdict{"alice": {Known, "250 ok"}}}
-	d := node(t, pgtest.Pool(t), Options{Verify: p.verify})
+	d := node(t, pgtest.Pool(t), Options{})
+	d.Attach(Hooks{Verify: p.verify})
 	ctx := t.Context()
 	for name, r := range map[string]Recipients{"called.test": Callout, "listed.test": Listed, "any.test": Anybody} {
 		must(t, second(d.AddBackup(ctx, BackupDomain{Name: name, Recipients: r}, false)))
@@ -224,7 +225,8 @@ func TestBackupRecipients(t *testing.T) {
 // a bounded number of questions, a few at a time, and each name once.
 func TestDictionaryAttack(t *testing.T) {
 	p := &primary{says: map[string]Verdict{}}
-	d := node(t, pgtest.Pool(t), Options{Verify: p.verify})
+	d := node(t, pgtest.Pool(t), Options{})
+	d.Attach(Hooks{Verify: p.verify})
 	ctx := t.Context()
 	must(t, second(d.AddBackup(ctx, BackupDomain{Name: "called.test"}, false)))
 	var wg sync.WaitGroup

@@ -151,8 +151,8 @@ func (d *Directory) callOut(q *callout, b BackupDomain, rcpt mail.Address, k str
 	ctx, cancel := context.WithTimeout(d.life, calloutTimeout)
 	defer cancel()
 	q.verdict = Verdict{Reply: "this server makes no callouts"}
-	if d.opts.Verify != nil {
-		q.verdict = d.opts.Verify(ctx, b.Name, mail.Address{}, rcpt)
+	if h := d.hooks.Load(); h != nil && h.Verify != nil {
+		q.verdict = h.Verify(ctx, b.Name, mail.Address{}, rcpt)
 	}
 	result := [...]string{"away", "later", "known", "unknown"}[q.verdict.Answer]
 	events.Callouts.WithLabelValues(result).Inc()

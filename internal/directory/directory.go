@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,13 +46,6 @@ type Options struct {
 	OnCreate, OnRemove func(ctx context.Context, tx pgx.Tx, accountID int64) error
 	// OnDomain runs inside the transaction that adds a domain; nil: nothing does.
 	OnDomain func(ctx context.Context, tx pgx.Tx, domain string) error
-	// OnRoutes runs after relays, rules or backup domains changed, on whatever
-	// node, once RouteFor answers with them: what waits may have to go another
-	// way. One call at a time; ctx ends with Close. nil: nothing does.
-	OnRoutes func(ctx context.Context)
-	// Verify asks the primary of a backup domain about a recipient, with the
-	// given reverse-path, and sends nothing; within 30 s. nil: nobody can.
-	Verify   func(ctx context.Context, domain string, from, rcpt mail.Address) Verdict
 	Sending  SendingOptions
 	Throttle ThrottleOptions
 }
@@ -61,10 +55,34 @@ type SendingOptions struct {
 	// Lenient lets accounts without a limit of their own send what they like,
 	// and blocks none for how it behaves: local mode.
 	Lenient bool
+}
+
+// Hooks lead to those who are made after the directory, and with it: Attach
+// gives them. A nil one leads nowhere.
+type Hooks struct {
+	// OnRoutes runs after relays, rules or backup domains changed, on whatever
+	// node, once RouteFor answers with them: what waits may have to go another
+	// way. One call at a time; ctx ends with Close.
+	OnRoutes func(ctx context.Context)
+	// Verify asks the primary of a backup domain about a recipient, with the
+	// given reverse-path, and sends nothing; within 30 s. nil: nobody can.
+	Verify func(ctx context.Context, domain string, from, rcpt mail.Address) Verdict
 	// Notify delivers a message of ours, whole with its header and CRLF lines,
 	// to a postmaster, with the null reverse-path. It is called again when it
 	// fails. nil: nobody is told but the log.
 	Notify func(ctx context.Context, to mail.Address, message []byte) error
+}
+
+// Attach is called once at most, before mail flows. It starts a goroutine each
+// for OnRoutes and Notify, which Close ends.
+func (d *Directory) Attach(h Hooks) {
+	d.hooks.Store(&h)
+	if h.OnRoutes != nil {
+		d.done.Go(func() { d.tellRoutes(d.life, h.OnRoutes) })
+	}
+	if h.Notify != nil {
+		d.done.Go(func() { d.sendNotices(d.life, h.Notify) })
+	}
 }
 
 // ThrottleOptions say who is slowed when guessing passwords.
@@ -81,8 +99,9 @@ type Directory struct {
 	resolved  *resolveCache
 	routing   *routing
 	callouts  *callouts
-	passwords *seal.Box     // of relays
-	notices   chan struct{} // something is to be told to a postmaster
+	hooks     atomic.Pointer[Hooks] // nil before Attach
+	passwords *seal.Box             // of relays
+	notices   chan struct{}         // something is to be told to a postmaster
 	hasher    *hasher
 	throttle  *throttle
 	watches   *watches
@@ -105,8 +124,8 @@ func (d *Directory) asking(ctx context.Context) (context.Context, context.Cancel
 // MinKey is the least length of Options.Key, in octets.
 const MinKey = 32
 
-// New opens the directory. It starts a goroutine that listens for changes on a
-// connection of its own, and one each for OnRoutes and Notify; Close ends them.
+// New opens the directory. It starts one goroutine, which listens for changes
+// on a connection of its own; Close ends it.
 func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
 	if len(opts.Key) < MinKey {
 		return nil, fmt.Errorf("directory: secret key of %d octets, want %d: %w", len(opts.Key), MinKey, ErrInvalid)
@@ -134,12 +153,6 @@ func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
 	}
 	d.life, d.stop = context.WithCancel(context.Background())
 	d.done.Go(func() { d.listen(d.life) })
-	if opts.OnRoutes != nil {
-		d.done.Go(func() { d.tellRoutes(d.life) })
-	}
-	if opts.Sending.Notify != nil {
-		d.done.Go(func() { d.sendNotices(d.life) })
-	}
 	return d, nil
 }
 

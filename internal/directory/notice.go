@@ -18,9 +18,12 @@ func (d *Directory) wakeNotices() {
 	}
 }
 
+// notifier is Hooks.Notify.
+type notifier func(ctx context.Context, to mail.Address, message []byte) error
+
 // sendNotices tells postmasters of blocked accounts, whichever node blocked
 // them, until ctx ends.
-func (d *Directory) sendNotices(ctx context.Context) {
+func (d *Directory) sendNotices(ctx context.Context, notify notifier) {
 	for {
 		select {
 		case <-d.notices:
@@ -28,7 +31,7 @@ func (d *Directory) sendNotices(ctx context.Context) {
 			return
 		}
 		for ctx.Err() == nil {
-			more, err := d.sendNotice(ctx)
+			more, err := d.sendNotice(ctx, notify)
 			if err != nil && ctx.Err() == nil {
 				d.log.Error("a postmaster could not be told of a blocked account", "event", "sending.notice", "err", err)
 			}
@@ -49,7 +52,7 @@ type blockedAccount struct {
 
 // sendNotice claims one notice, for as long as a failure is left alone, and
 // sends it. It may come twice when a process dies in between, never not at all.
-func (d *Directory) sendNotice(ctx context.Context) (more bool, err error) {
+func (d *Directory) sendNotice(ctx context.Context, notify notifier) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var b blockedAccount
@@ -62,7 +65,7 @@ func (d *Directory) sendNotice(ctx context.Context) (more bool, err error) {
 	}
 	b.address = fromKey(address)
 	to := mail.Address{Local: "postmaster", Domain: b.address.Domain}
-	if err := d.opts.Sending.Notify(ctx, to, d.composeNotice(to, b)); err != nil {
+	if err := notify(ctx, to, d.composeNotice(to, b)); err != nil {
 		return true, fmt.Errorf("notice about %s: %w", b.address, err)
 	}
 	if _, err := d.pool.Exec(ctx, "UPDATE sending_policy SET notice_at = NULL WHERE account_id = $1", b.id); err != nil {

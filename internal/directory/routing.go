@@ -332,12 +332,12 @@ func parents(domain string) []string {
 	}
 }
 
-// tellRoutes runs OnRoutes after each change, one at a time, until ctx ends.
-func (d *Directory) tellRoutes(ctx context.Context) {
+// tellRoutes runs onRoutes after each change, one at a time, until ctx ends.
+func (d *Directory) tellRoutes(ctx context.Context, onRoutes func(context.Context)) {
 	for {
 		select {
 		case <-d.routing.changed:
-			d.opts.OnRoutes(ctx)
+			onRoutes(ctx)
 		case <-ctx.Done():
 			return
 		}

@@ -213,13 +213,8 @@ func TestRelayIsRefused(t *testing.T) {
 func TestRoutesOnTwoNodes(t *testing.T) {
 	pool := pgtest.Pool(t)
 	told := make(chan string, 10)
-	var other *Directory
-	ready := make(chan struct{})
-	other = node(t, pool, Options{OnRoutes: func(context.Context) {
-		<-ready
-		told <- other.RouteKey(mail.Address{}, "a.test")
-	}})
-	close(ready)
+	other := node(t, pool, Options{})
+	other.Attach(Hooks{OnRoutes: func(context.Context) { told <- other.RouteKey(mail.Address{}, "a.test") }})
 	d := node(t, pool, Options{})
 	ctx := t.Context()
 	if k := other.RouteKey(mail.Address{}, "a.test"); k != "a.test" {

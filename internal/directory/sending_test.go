@@ -217,7 +217,8 @@ func (n *notices) next(t *testing.T) string {
 func TestStolenAccountIsBlocked(t *testing.T) {
 	pool := pgtest.Pool(t)
 	n := &notices{ch: make(chan string, 10)}
-	d := node(t, pool, Options{Hostname: "mx.example.test", Sending: SendingOptions{Notify: n.notify}})
+	d := node(t, pool, Options{Hostname: "mx.example.test"})
+	d.Attach(Hooks{Notify: n.notify})
 	other := node(t, pool, Options{})
 	ctx := t.Context()
 	must(t, second(d.CreateDomain(ctx, "example.test")))
