@@ -48,18 +48,8 @@ func (c *traceFindCmd) query(ctx context.Context, s *site) (events.Query, error)
 	if q.Kinds, err = parseKinds(c.Kind, events.Kinds); err != nil {
 		return q, err
 	}
-	if c.Account != "" {
-		addr, err := parseAddress(c.Account)
-		if err != nil {
-			return q, err
-		}
-		a, err := s.directory.Account(ctx, addr)
-		if err != nil {
-			return q, explain(err, "account", c.Account)
-		}
-		q.Account = a.ID
-	}
-	return q, nil
+	q.Account, err = s.accountID(ctx, c.Account)
+	return q, err
 }
 
 func (c *traceFindCmd) Run(ctx context.Context, con *console) error {

@@ -36,14 +36,15 @@ type Dispatcher struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	mu    sync.Mutex
-	lanes map[int64]bool // hooks with a lane
+	mu         sync.Mutex
+	lanes      map[int64]bool      // hooks with a lane
+	complained map[int64]time.Time // when the log last said that one can not be served
 }
 
 // Start delivers until Close.
 func (h *Hooks) Start() *Dispatcher {
 	ctx, stop := context.WithCancel(context.Background())
-	d := &Dispatcher{h: h, stop: stop, lanes: make(map[int64]bool)}
+	d := &Dispatcher{h: h, stop: stop, lanes: make(map[int64]bool), complained: make(map[int64]time.Time)}
 	d.done.Go(func() { d.run(ctx) })
 	return d
 }
@@ -117,13 +118,27 @@ func (d *Dispatcher) lane(ctx context.Context, hook *Hook) {
 		for {
 			more, err := d.h.round(ctx, hook)
 			if err != nil && ctx.Err() == nil {
-				d.h.log.WarnContext(ctx, "a webhook could not be served", "event", "hooks.round", "hook", hook.ID, "error", err)
+				d.complain(ctx, hook.ID, err)
 			}
 			if err != nil || !more || ctx.Err() != nil {
 				return
 			}
 		}
 	})
+}
+
+// complain logs an error of a lane, once a minute for each hook.
+func (d *Dispatcher) complain(ctx context.Context, hook int64, err error) {
+	d.mu.Lock()
+	last := d.complained[hook]
+	now := time.Now()
+	if now.Sub(last) >= time.Minute {
+		d.complained[hook] = now
+	}
+	d.mu.Unlock()
+	if now.Sub(last) >= time.Minute {
+		d.h.log.WarnContext(ctx, "a webhook could not be served", "event", "hooks.round", "hook", hook, "error", err)
+	}
 }
 
 // owed is an event that a hook is to be told of.
@@ -138,9 +153,9 @@ type owed struct {
 // round takes some of what a hook is owed, sends it, and records the outcome.
 // more says that another round should follow at once.
 func (h *Hooks) round(ctx context.Context, hook *Hook) (more bool, err error) {
-	secret, err := h.box.Open(hook.sealed, owner(hook.ID))
+	secret, err := h.secret(hook)
 	if err != nil {
-		return false, h.disable(ctx, hook, "its secret does not open: was the site's secret key replaced?")
+		return false, err // another node may have the right key
 	}
 	size := claimSize
 	if hook.failures >= blockAfter {
@@ -151,7 +166,7 @@ func (h *Hooks) round(ctx context.Context, hook *Hook) (more bool, err error) {
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
-	h.send(ctx, hook, string(secret), list)
+	h.send(ctx, hook, secret, list)
 	// What was sent is recorded also when the node is being stopped.
 	record, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWait)
 	defer cancel()

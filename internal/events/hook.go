@@ -25,6 +25,7 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrInvalid  = errors.New("invalid")
+	ErrNoKey    = errors.New("the site's secret key is not here: run this on one of its nodes, or say where its files are with --config or --data")
 )
 
 // HookKinds are the kinds that a hook can ask for.
@@ -58,7 +59,7 @@ type Hook struct {
 
 // HookOptions of NewHooks.
 type HookOptions struct {
-	Key          []byte                                                       // the site's secret key
+	Key          []byte                                                       // the site's secret key; nil: nothing can be added, tested or delivered
 	Log          *slog.Logger                                                 // nil: slog.Default
 	Lookup       func(ctx context.Context, host string) ([]netip.Addr, error) // nil: the machine's resolver
 	Roots        *x509.CertPool                                               // nil: the system's
@@ -83,9 +84,12 @@ type Hooks struct {
 
 // NewHooks opens them on a migrated database.
 func NewHooks(pool *pgxpool.Pool, opts HookOptions) (*Hooks, error) {
-	box, err := seal.New(opts.Key, "posthouse webhook secrets")
-	if err != nil {
-		return nil, err
+	var box *seal.Box
+	if len(opts.Key) > 0 {
+		var err error
+		if box, err = seal.New(opts.Key, "posthouse webhook secrets"); err != nil {
+			return nil, err
+		}
 	}
 	orDefault(&opts.Patience, 10*time.Second)
 	orDefault(&opts.GiveUp, 3*24*time.Hour)
@@ -118,6 +122,9 @@ func (h *Hooks) Add(ctx context.Context, hook Hook) (Hook, string, error) {
 	if err := h.check(&hook); err != nil {
 		return Hook{}, "", err
 	}
+	if h.box == nil {
+		return Hook{}, "", ErrNoKey
+	}
 	random := make([]byte, 25)
 	rand.Read(random)
 	secret := "whsec_" + strings.ToLower(base32.StdEncoding.EncodeToString(random))
@@ -136,7 +143,22 @@ func (h *Hooks) Add(ctx context.Context, hook Hook) (Hook, string, error) {
 	return hook, secret, err
 }
 
+// secret opens a hook's secret.
+func (h *Hooks) secret(hook *Hook) (string, error) {
+	if h.box == nil {
+		return "", ErrNoKey
+	}
+	secret, err := h.box.Open(hook.sealed, owner(hook.ID))
+	if err != nil {
+		return "", fmt.Errorf("the secret of hook %d: %w", hook.ID, err)
+	}
+	return string(secret), nil
+}
+
 func owner(id int64) string { return strconv.FormatInt(id, 10) }
+
+// Check reports whether Add would take hook. ErrInvalid.
+func (h *Hooks) Check(hook Hook) error { return h.check(&hook) }
 
 func (h *Hooks) check(hook *Hook) error {
 	u, err := url.Parse(hook.URL)

@@ -159,13 +159,13 @@ func (h *Hooks) Test(ctx context.Context, id int64) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	secret, err := h.box.Open(hook.sealed, owner(hook.ID))
+	secret, err := h.secret(&hook)
 	if err != nil {
-		return 0, fmt.Errorf("the secret of hook %d: %w", id, err)
+		return 0, err
 	}
 	defer h.post.close()
 	now := time.Now().UTC()
-	a := h.post.post(ctx, &hook, string(secret), &payload{"test-" + strconv.FormatInt(now.UnixMilli(), 10), typeTest, now, &data{Text: "a test"}}, 1)
+	a := h.post.post(ctx, &hook, secret, &payload{"test-" + strconv.FormatInt(now.UnixMilli(), 10), typeTest, now, &data{Text: "a test"}}, 1)
 	if !a.ok {
 		return a.code, fmt.Errorf("hook %d did not take the event: %s", id, a.words())
 	}
