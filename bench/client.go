@@ -17,6 +17,7 @@ type smtpConn struct {
 	conn net.Conn
 	r    *bufio.Reader
 	w    *bufio.Writer
+	from string
 }
 
 func dialSMTP(addr string) (*smtpConn, error) {
@@ -24,7 +25,7 @@ func dialSMTP(addr string) (*smtpConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &smtpConn{conn: conn, r: bufio.NewReader(conn), w: bufio.NewWriterSize(conn, 64<<10)}
+	c := &smtpConn{conn: conn, r: bufio.NewReader(conn), w: bufio.NewWriterSize(conn, 64<<10), from: "sender@example.org"}
 	if err := c.expect("220"); err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (c *smtpConn) expect(code string) error {
 
 // send delivers one mail, with MAIL, RCPT and DATA in one pipelined group.
 func (c *smtpConn) send(to string, body []byte) error {
-	fmt.Fprintf(c.w, "MAIL FROM:<sender@example.org>\r\nRCPT TO:<%s>\r\nDATA\r\n", to)
+	fmt.Fprintf(c.w, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", c.from, to)
 	if err := c.w.Flush(); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func benchDelivery(o options) error {
 	if o.n == 0 {
 		o.n = 1500
 	}
-	t := newTable()
+	t := newTable("dovecot")
 	for round := range o.rounds {
 		for _, conns := range strings.Split(o.conns, ",") {
 			n, err := strconv.Atoi(conns)

@@ -25,7 +25,7 @@ func benchMailbox(o options) error {
 			return err
 		}
 	}
-	t := newTable()
+	t := newTable("dovecot")
 	for round := range o.rounds {
 		for _, s := range all {
 			if err := mailboxRound(s, t, o.n, round); err != nil {

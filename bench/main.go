@@ -7,6 +7,8 @@
 //	go run ./bench login         CPU per login
 //	go run ./bench users         whether a refused login tells that an account exists
 //	go run ./bench isolation     delivery latency while another account works hard
+//	go run ./bench relay         messages/s and CPU per message relayed to smtp-sink, by Posthouse and by Postfix
+//	go run ./bench queue         wait behind a stalled destination; start, memory and claims with --n messages queued
 //	go run ./bench memory        server memory with ten 25 MB mails in flight, and idle
 //
 // It needs bin/posthouse (make build) and, for the comparison, root and Debian's
@@ -44,6 +46,8 @@ var benchmarks = []benchmark{
 	{"login", "CPU per login", benchLogin},
 	{"users", "whether a refused login tells that an account exists", benchUsers},
 	{"isolation", "delivery latency beside a busy account", benchIsolation},
+	{"relay", "relayed messages/s and CPU per message, beside Postfix", benchRelay},
+	{"queue", "wait behind a stalled destination; 100,000 queued messages", benchQueue},
 	{"memory", "server memory, idle and under ten 25 MB mails", benchMemory},
 }
 
@@ -52,7 +56,7 @@ func main() {
 	flag.StringVar(&o.binary, "binary", "bin/posthouse", "the Posthouse binary")
 	flag.IntVar(&o.n, "n", 0, "messages (default: what the benchmark needs)")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are reported")
-	flag.StringVar(&o.only, "only", "", "measure one server: posthouse or dovecot")
+	flag.StringVar(&o.only, "only", "", "measure one server: posthouse, dovecot or postfix")
 	flag.StringVar(&o.conns, "conns", "1,8,32", "connections of the delivery benchmark")
 	flag.Usage = usage
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
@@ -89,13 +93,14 @@ func usage() {
 
 // table collects figures by metric and server and prints them with ratios.
 type table struct {
+	other  string // the server beside Posthouse
 	order  []string
 	values map[string]map[string][]float64
 	unit   map[string]string
 }
 
-func newTable() *table {
-	return &table{values: make(map[string]map[string][]float64), unit: make(map[string]string)}
+func newTable(other string) *table {
+	return &table{other: other, values: make(map[string]map[string][]float64), unit: make(map[string]string)}
 }
 
 func (t *table) add(server, metric, unit string, v float64) {
@@ -108,10 +113,10 @@ func (t *table) add(server, metric, unit string, v float64) {
 }
 
 func (t *table) print() {
-	fmt.Printf("%-44s %14s %14s %8s\n", "median", "posthouse", "dovecot", "ratio")
+	fmt.Printf("%-44s %14s %14s %8s\n", "median", "posthouse", t.other, "ratio")
 	for _, m := range t.order {
 		p, pOK := median(t.values[m]["posthouse"])
-		d, dOK := median(t.values[m]["dovecot"])
+		d, dOK := median(t.values[m][t.other])
 		line := fmt.Sprintf("%-44s %14s %14s", m+" ("+t.unit[m]+")", figure(p, pOK), figure(d, dOK))
 		if pOK && dOK && d != 0 {
 			line += fmt.Sprintf(" %8.3f", p/d)

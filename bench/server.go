@@ -20,7 +20,8 @@ import (
 type server struct {
 	name              string
 	smtp, imap, imaps string // addresses
-	pop3, submission  string // Posthouse's
+	pop3, http        string // Posthouse's
+	submission        string
 	root              int    // pid whose tree is measured
 	more              []int  // further roots (Dovecot beside Postfix)
 	database          string // Posthouse's, to see when the text packs are done
@@ -129,7 +130,7 @@ func runPosthouse(binary, dir string, args []string) (*server, error) {
 		<-process.Exited()
 	}
 	return &server{name: "posthouse", smtp: ready.Listen["smtp"], submission: ready.Listen["submission"], imap: ready.Listen["imap"],
-		imaps: ready.Listen["imaps"], pop3: ready.Listen["pop3"], root: process.PID(), database: ready.Database, end: end, stop: end}, nil
+		imaps: ready.Listen["imaps"], pop3: ready.Listen["pop3"], http: ready.Listen["http"], root: process.PID(), database: ready.Database, end: end, stop: end}, nil
 }
 
 // freePort asks the kernel for a port on loopback.

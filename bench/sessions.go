@@ -22,7 +22,7 @@ func benchIdle(o options) error {
 	if o.n == 0 {
 		o.n = 1000
 	}
-	t := newTable()
+	t := newTable("dovecot")
 	for _, s := range all {
 		if err := idleRound(s, t, o.n); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -77,7 +77,7 @@ func benchLogin(o options) error {
 	if o.n == 0 {
 		o.n = 1000
 	}
-	t := newTable()
+	t := newTable("dovecot")
 	for range o.rounds {
 		for _, s := range all {
 			cpu := s.cpu()
@@ -104,7 +104,7 @@ func benchMemory(o options) error {
 		return err
 	}
 	defer stopAll(all)
-	t := newTable()
+	t := newTable("dovecot")
 	for _, s := range all {
 		time.Sleep(3 * time.Second)
 		t.add(s.name, "idle, database included", "MB", float64(s.pss())/1024)
