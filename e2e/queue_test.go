@@ -15,11 +15,10 @@ func TestQueueForPeople(t *testing.T) {
 	t.Parallel()
 	w, n := sending(t)
 	from := sender(t, n, "operator")
-	gone := newGate()
-	close(gone.reached)
+	mended := make(chan struct{})
 	script := nexthop.Script{On: func(_ *nexthop.Session, verb, _ string) string {
 		select {
-		case <-gone.open:
+		case <-mended:
 			return ""
 		default:
 		}
@@ -69,7 +68,7 @@ func TestQueueForPeople(t *testing.T) {
 	run("queue", "hold", "--recipient", "bob1@people.example")
 	run("queue", "bounce", "--recipient", "bob0@people.example")
 	parseReport(t, awaitMail(t, n, from, 1)[0]).says(t, "bob0@people.example", "failed", "5.0.0")
-	close(gone.open)
+	close(mended)
 	run("queue", "retry", "--domain", "people.example")
 	hop.Wait(t, 1)
 	if hop.Copies("bob1@people.example") != 0 {

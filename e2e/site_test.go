@@ -13,7 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"posthouse/e2e/node"
+	"posthouse/internal/test/dnstest"
 )
 
 // TestSite sets up a site by command before it ever ran, starts it from its
@@ -24,6 +27,8 @@ func TestSite(t *testing.T) {
 	tool(t, "swaks")
 	dir := folder(t)
 	lmtp := filepath.Join(dir, "lmtp")
+	resolver := dnstest.Start(t)
+	resolver.Fail("*", dns.RcodeServerFailure) // so that nothing leaves
 	file := write(t, dir, "posthouse.toml", fmt.Appendf(nil, `hostname = "mx.example.test"
 data = "%s/data"
 [listen]
@@ -37,7 +42,9 @@ pop3s = "off"
 lmtp = "%s"
 http = "127.0.0.1:0"
 https = "127.0.0.1:0"
-`, dir, lmtp))
+[testing]
+dns = "%s"
+`, dir, lmtp, resolver.Addr()))
 	for _, args := range [][]string{{"domain", "add", "example.test"}, {"account", "add", "alice@example.test", "--password-stdin"}} {
 		cmd := exec.Command(binary, append(args, "--config", file)...)
 		cmd.Stdin = strings.NewReader(password + "\n")
