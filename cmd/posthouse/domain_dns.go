@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"net"
+	"net/netip"
 	"strings"
 
-	"github.com/mjl-/adns"
-	moxdns "github.com/mjl-/mox/dns"
-
+	"posthouse/internal/clientsetup"
 	"posthouse/internal/config"
+	"posthouse/internal/dns"
 	"posthouse/internal/mail"
 	"posthouse/smtp/mailauth"
 )
@@ -52,7 +51,7 @@ func (c *domainDNSCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	records := mailauth.Records(d.Name, hosts, keys)
+	records := append(mailauth.Records(d.Name, hosts, keys), programRecords(d.Name, s.config.Hostname, s.config.Listen)...)
 	if c.Check {
 		return c.compare(ctx, con, s, records)
 	}
@@ -144,15 +143,22 @@ func (c *domainDNSCmd) report(con *console, findings []mailauth.Finding) error {
 }
 
 // resolver asks the server of the flag, of the configuration, or the system's.
-func (c *domainDNSCmd) resolver(s *site) (moxdns.Resolver, error) {
+func (c *domainDNSCmd) resolver(s *site) (*dns.Resolver, error) {
 	testing := config.Testing{DNS: or(c.DNS, s.config.Testing.DNS)}
 	server, err := testing.Resolver()
 	if err != nil || !server.IsValid() {
-		return moxdns.StrictResolver{Pkg: "domain"}, err
+		return dns.New(dns.Config{}), err
 	}
-	ask := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, server.String())
+	return dns.New(dns.Config{Servers: []netip.AddrPort{server}}), nil
+}
+
+// programRecords lead mail programs to this server.
+func programRecords(domain, host string, listeners config.Listeners) []mailauth.Record {
+	var list []mailauth.Record
+	for _, r := range clientsetup.SRV(domain, clientsetup.Services(host, listeners)) {
+		if r.Target != "." {
+			list = append(list, mailauth.ServiceRecord(r.Name, r.Priority, r.Port, r.Target))
+		}
 	}
-	return moxdns.StrictResolver{Pkg: "domain", Resolver: &adns.Resolver{PreferGo: true, Dial: ask}}, nil
+	return append(list, mailauth.SetupRecord("autoconfig."+domain, host), mailauth.SetupRecord("autodiscover."+domain, host))
 }

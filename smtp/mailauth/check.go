@@ -65,6 +65,8 @@ func (c checker) check(ctx context.Context, r Record) Finding {
 		f.Found, err = c.mx(ctx, r.Name)
 	case r.Type == "TXT":
 		f.Found, err = c.txt(ctx, r)
+	case r.Type == "SRV":
+		f.Found, err = c.srv(ctx, r.Name)
 	default:
 		f.Found, err = c.addresses(ctx, r.Name)
 	}
@@ -88,6 +90,15 @@ func (c checker) mx(ctx context.Context, name string) ([]string, error) {
 	var found []string
 	for _, m := range list {
 		found = append(found, fmt.Sprintf("%d %s", m.Pref, strings.ToLower(strings.TrimSuffix(m.Host, "."))))
+	}
+	return found, err
+}
+
+func (c checker) srv(ctx context.Context, name string) ([]string, error) {
+	_, list, _, err := c.dns.LookupSRV(ctx, "", "", name+".")
+	var found []string
+	for _, s := range list {
+		found = append(found, fmt.Sprintf("%d %d %d %s", s.Priority, s.Weight, s.Port, strings.ToLower(strings.TrimSuffix(s.Target, "."))))
 	}
 	return found, err
 }
@@ -128,6 +139,11 @@ func (c checker) compare(ctx context.Context, f Finding) string {
 		}
 		if _, err := c.addresses(ctx, f.Value); err != nil {
 			return f.Value + " has no address records"
+		}
+	case KindSRV: // priority and weight are the administrator's choice
+		where := strings.SplitN(f.Value, " ", 3)[2]
+		if !slices.ContainsFunc(f.Found, func(s string) bool { return strings.HasSuffix(s, " "+where) }) {
+			return "none leads to " + where
 		}
 	case KindSPF, KindHELO:
 		return c.compareSPF(ctx, f)

@@ -3,12 +3,16 @@ package mailauth
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
 	moxdns "github.com/mjl-/mox/dns"
+
+	posthousedns "posthouse/internal/dns"
+	"posthouse/internal/test/dnstest"
 )
 
 // TestZone holds that every record is a line that a name server reads, with the
@@ -18,6 +22,7 @@ func TestZone(t *testing.T) {
 	keys, err := k.List(t.Context(), "example.test")
 	must(t, err)
 	records := Records("example.test", []string{"mx.example.test", "mx2.example.test"}, keys)
+	records = append(records, ServiceRecord("_imaps._tcp.example.test", 0, 993, "mx.example.test"), SetupRecord("autoconfig.example.test", "mx.example.test"))
 	records = append(records, Record{Name: "x.example.test", Type: "TXT", Value: `a "quoted" \ text ` + strings.Repeat(`"`, 300)})
 	for _, r := range records {
 		rr, err := dns.NewRR(r.Zone())
@@ -53,13 +58,38 @@ func live(records []Record) moxdns.MockResolver {
 	return r
 }
 
+// TestCheckLive compares over the wire, with the resolver that the command uses.
+func TestCheckLive(t *testing.T) {
+	k := open(t)
+	keys, err := k.List(t.Context(), "example.test")
+	must(t, err)
+	server := dnstest.Start(t)
+	resolver := posthousedns.New(posthousedns.Config{Servers: []netip.AddrPort{server.Addr()}, Log: quiet})
+	records := append(Records("example.test", []string{"mx.example.test"}, keys), ServiceRecord("_imaps._tcp.example.test", 0, 993, "mx.example.test"))
+	for _, f := range Check(t.Context(), resolver, records) {
+		if f.Verdict != VerdictMissing {
+			t.Errorf("in an empty DNS: %s %s %s", f.Name, f.Verdict, f.Detail)
+		}
+	}
+	server.Add("mx.example.test. A 192.0.2.1", "mx.example.test. AAAA 2001:db8::1")
+	for _, r := range records {
+		server.Add(r.Zone())
+	}
+	resolver = posthousedns.New(posthousedns.Config{Servers: []netip.AddrPort{server.Addr()}, Log: quiet}) // the other one remembers
+	for _, f := range Check(t.Context(), resolver, records) {
+		if f.Verdict != VerdictOK {
+			t.Errorf("%s %s %s", f.Name, f.Verdict, f.Detail)
+		}
+	}
+}
+
 // TestCheck holds what the comparison finds, and what it lets be because it does
 // the same.
 func TestCheck(t *testing.T) {
 	k := open(t)
 	keys, err := k.List(t.Context(), "example.test")
 	must(t, err)
-	records := Records("example.test", []string{"mx.example.test"}, keys)
+	records := append(Records("example.test", []string{"mx.example.test"}, keys), SetupRecord("autoconfig.example.test", "mx.example.test"))
 	rsa, other := keys[1].Name()+".", keys[0].Record()
 	if keys[1].Algorithm != "rsa" {
 		rsa, other = keys[0].Name()+".", keys[1].Record()
@@ -71,12 +101,12 @@ func TestCheck(t *testing.T) {
 	}{
 		{"all well", func(*moxdns.MockResolver) {}, nil},
 		{"nothing", func(r *moxdns.MockResolver) { *r = moxdns.MockResolver{} }, []string{
-			"mx missing", "spf missing", "spf-helo missing", "dkim missing", "dkim missing", "dmarc missing", "tlsrpt missing", "mta-sts missing", "mta-sts-host missing"}},
+			"mx missing", "spf missing", "spf-helo missing", "dkim missing", "dkim missing", "dmarc missing", "tlsrpt missing", "mta-sts missing", "mta-sts-host missing", "setup missing"}},
 		{"other texts beside", func(r *moxdns.MockResolver) {
 			r.TXT["example.test."] = append(r.TXT["example.test."], "site-verification=x", "v=spf10 no")
 		}, nil},
 		{"another MX", func(r *moxdns.MockResolver) { r.MX["example.test."][0].Host = "mx.example.org." }, []string{"mx differs", "spf differs"}},
-		{"MX without address", func(r *moxdns.MockResolver) { r.A, r.AAAA = nil, nil }, []string{"mx differs", "spf differs", "spf-helo differs", "mta-sts-host missing"}},
+		{"MX without address", func(r *moxdns.MockResolver) { r.A, r.AAAA = nil, nil }, []string{"mx differs", "spf differs", "spf-helo differs", "mta-sts-host missing", "setup missing"}},
 		{"SPF in other words", func(r *moxdns.MockResolver) {
 			r.TXT["example.test."] = []string{"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 include:example.org ~all"}
 		}, nil},

@@ -19,6 +19,8 @@ const (
 	KindTLSRPT Kind = "tlsrpt"
 	KindSTS    Kind = "mta-sts"
 	KindSTSWeb Kind = "mta-sts-host"
+	KindSRV    Kind = "srv"   // where mail programs find a service (RFC 6186)
+	KindSetup  Kind = "setup" // where they ask for their settings
 )
 
 // Record is a DNS record that should stand.
@@ -27,7 +29,7 @@ type Record struct {
 	Name     string `json:"name"` // absolute, without the final dot
 	Type     string `json:"type"`
 	Priority int    `json:"priority,omitempty"` // of MX
-	Value    string `json:"value"`              // the text of TXT, the host of others
+	Value    string `json:"value"`              // the text of TXT; "0 1 993 mx.example.org" of SRV; the host of others
 	Optional bool   `json:"optional,omitempty"` // mail works without it
 	Why      string `json:"why"`
 }
@@ -59,6 +61,17 @@ func quoteStrings(text string) []string {
 			return list
 		}
 	}
+}
+
+// ServiceRecord leads mail programs to a service of the domain.
+func ServiceRecord(name string, priority, port int, host string) Record {
+	return Record{Kind: KindSRV, Name: name, Type: "SRV", Value: fmt.Sprintf("%d 1 %d %s", priority, port, host), Optional: true,
+		Why: "where mail programs find this service"}
+}
+
+// SetupRecord leads mail programs to their settings: autoconfig, autodiscover.
+func SetupRecord(name, host string) Record {
+	return Record{Kind: KindSetup, Name: name, Type: "CNAME", Value: host, Optional: true, Why: "where mail programs ask for their settings"}
 }
 
 // Records are what the DNS should say of a domain whose mail these hosts
