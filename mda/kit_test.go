@@ -58,7 +58,7 @@ func openWith(t testing.TB, capture bool, change func(*mda.Config)) *house {
 		t.Fatal(err)
 	}
 	h.alice, h.bob = h.account("alice@example.test"), h.account("bob@example.test")
-	h.queue = queue.New(h.pool)
+	h.queue = queue.New(queue.Config{Pool: h.pool, Store: h.store, Hostname: "mx.example.test", Log: slog.New(slog.DiscardHandler)})
 	h.events, err = events.Open(h.pool, events.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func (h *house) inbox(account int64) (list []string) {
 
 func (h *house) queued() []queue.Entry {
 	h.t.Helper()
-	list, err := h.queue.List(h.t.Context(), 0, 100)
+	list, err := h.queue.List(h.t.Context(), queue.Filter{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func TestQueued(t *testing.T) {
 		t.Errorf("%d blobs, %d bodies, prefix %q, %v", blobs, bodies, prefix, err)
 	}
 	var destinations int
-	if err := h.pool.QueryRow(t.Context(), `SELECT count(*) FROM queue_destination WHERE next_at <= now()`).Scan(&destinations); err != nil || destinations != 2 {
+	if err := h.pool.QueryRow(t.Context(), `SELECT count(*) FROM queue_destination WHERE ready`).Scan(&destinations); err != nil || destinations != 2 {
 		t.Errorf("%d destinations are due, %v", destinations, err)
 	}
 	if m, r, err := h.queue.Depth(t.Context()); m != 2 || r != 3 || err != nil {

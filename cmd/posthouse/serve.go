@@ -14,12 +14,13 @@ import (
 	"posthouse/internal/admission"
 	"posthouse/internal/config"
 	"posthouse/internal/directory"
+	"posthouse/internal/events"
 	"posthouse/mailstore"
 	"posthouse/mda"
 	"posthouse/pop3"
+	"posthouse/smtp/mailauth"
 	"posthouse/smtp/queue"
 	"posthouse/smtp/smtpd"
-	"posthouse/tls/certs"
 	"posthouse/web"
 )
 
@@ -58,9 +59,20 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return fmt.Errorf("open the mailstore: %w", err)
 	}
 	defer closing(log, "mailstore", store.Close)
+	record, err := events.Open(ground.pool, events.Options{Log: log, Node: ground.name()})
+	if err != nil {
+		return fmt.Errorf("open the record of events: %w", err)
+	}
+	defer record.Close()
+	record.Maintain(0)
+	keys, err := mailauth.NewKeys(ground.pool, ground.key, log)
+	if err != nil {
+		return fmt.Errorf("open the DKIM keys: %w", err)
+	}
 	dir, err := directory.New(ground.pool, directory.Options{
 		Key: ground.key, Hostname: cfg.Hostname, Log: log,
-		OnCreate: onCreate(store),
+		OnCreate: onCreate(store), OnDomain: keys.CreateFor,
+		Sending:  directory.SendingOptions{Lenient: !cfg.Throttle},
 		Throttle: directory.ThrottleOptions{ExemptLoopback: !cfg.Throttle},
 	})
 	if err != nil {
@@ -74,10 +86,18 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 			return cancelled(ctx, err)
 		}
 	}
-	authority, err := certs.OpenLocal(ctx, cfg.CADir(), cfg.Hostname, domainNames(dir), log)
+	if err := keys.EnsureAll(ctx); err != nil { // domains of before there were keys
+		return cancelled(ctx, fmt.Errorf("make DKIM keys: %w", err))
+	}
+	resolver, err := resolverFor(&cfg, log)
 	if err != nil {
 		return err
 	}
+	certificates, err := openCertificates(ctx, &cfg, ground, dir, resolver, ports, log)
+	if err != nil {
+		return cancelled(ctx, err)
+	}
+	defer certificates.Close()
 	gate := admission.New(admission.Limits{
 		Total: cfg.Limits.Connections, PerAddress: cfg.PerAddress(), PerAccount: cfg.Limits.ConnectionsPerAccount,
 	})
@@ -89,10 +109,15 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 			return cancelled(ctx, err)
 		}
 	}
-	deliverer := mda.New(mda.Config{Directory: dir, Store: store, Queue: queue.New(ground.pool), Capture: capture})
+	outgoing := queue.New(queue.Config{Pool: ground.pool, Store: store, Log: log, Node: ground.name(), Hostname: cfg.Hostname, Key: dir.RouteKey})
+	deliverer := mda.New(mda.Config{
+		Directory: dir, Store: store, Queue: outgoing, Capture: capture, Hostname: cfg.Hostname, SpoolDir: cfg.SpoolDir(),
+		Events: record, Log: log,
+	})
 	smtp, err := smtpd.New(smtpd.Config{
-		Hostname: cfg.Hostname, Directory: dir, Deliverer: deliverer, QuotaOK: quotaOK(store),
-		TLS: authority.Config("smtp"), Admission: gate, Log: log, SpoolDir: cfg.SpoolDir(),
+		Hostname: cfg.Hostname, Directory: dir, Deliverer: deliverer, QuotaOK: quotaOK(store), Relays: dir.RelaysFor,
+		MaySend: dir.MaySend, Allow: dir.Allow, Sign: keys.Sign, Reverse: reverse(resolver), Events: record,
+		TLS: certificates.Config("smtp"), Admission: gate, Log: log, SpoolDir: cfg.SpoolDir(),
 		AllowPlainAuth: cfg.PlainAuth(), Capture: cfg.Capture, TrustedProxies: cfg.TrustedProxies,
 		Limits: smtpd.Limits{Message: cfg.Limits.MessageBytes, Recipients: cfg.Limits.Recipients, Memory: cfg.Limits.SpoolMemoryBytes},
 	})
@@ -100,18 +125,19 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return err
 	}
 	imap := imapd.New(imapd.Config{
-		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("imap"), Admission: gate, Log: log,
+		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: certificates.Config("imap"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
 		TrustedProxies: cfg.TrustedProxies,
 	})
 	pop := pop3.New(pop3.Config{
-		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: authority.Config("pop3"), Admission: gate, Log: log,
+		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: certificates.Config("pop3"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), TrustedProxies: cfg.TrustedProxies,
 	})
 	watchFigures(prometheus.DefaultRegisterer, ground.pool, gate)
 	pages := web.New(web.Config{
-		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: authority.File(),
-		Ready: ground.ready, Metrics: prometheus.DefaultGatherer, Log: log,
+		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: certificates.local.File(),
+		Ready: ground.ready, Metrics: prometheus.DefaultGatherer, MetricsFrom: cfg.MetricsFrom, Log: log,
+		HTTPS: cfg.Listen[config.HTTPS] != "", Challenges: certificates.challenges(), Setup: setup(&cfg, dir, certificates, ports),
 		Captured: capturedPages(&cfg, store, capture, ctx.Done(), log),
 	})
 
@@ -134,10 +160,10 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		case config.HTTP:
 			h.serve(p, func() error { return pages.Serve(p, nil) })
 		case config.HTTPS:
-			h.serve(p, func() error { return pages.Serve(p, authority.Config("http/1.1")) })
+			h.serve(p, func() error { return pages.Serve(p, certificates.HTTPS()) })
 		}
 	}
-	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, authority.File()); err != nil {
+	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, certificates.local.File()); err != nil {
 		log.Error("print the ready page", "event", "ready", "err", err)
 	}
 	err = h.wait(ctx)

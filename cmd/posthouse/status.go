@@ -92,7 +92,7 @@ func (s *site) countInto(ctx context.Context, v *statusView) error {
 	if err != nil {
 		return err
 	}
-	if v.Queued, _, err = queue.New(s.pool).Depth(ctx); err != nil {
+	if v.Queued, _, err = queue.New(queue.Config{Pool: s.pool}).Depth(ctx); err != nil {
 		return err
 	}
 	v.Domains, v.Accounts, v.Aliases = len(domains), len(accounts), len(aliases)

@@ -1,32 +1,59 @@
-// Package queue keeps what leaves this site until it has left: messages in
-// Postgres, with their recipients and the destinations that these lie at.
-//
-// Enqueue runs inside the transaction that stores the local copies of the same
-// message (mailstore.Delivery.InTx), so that both stand or fall together. The
-// body is not copied: a row in queue_message refers to the mailstore's blob,
-// and keeps it from collection.
-//
-// Nothing is sent yet: what is queued waits, and List and Depth show it.
 package queue
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"posthouse/internal/mail"
+	"posthouse/mailstore"
 )
 
-// Queue is the queue of a site; all nodes share it.
-type Queue struct{ pool *pgxpool.Pool }
+// Config of a Queue. Only Pool is needed to enqueue, to look and to change what
+// waits; a Scheduler needs Store and Hostname, too.
+type Config struct {
+	Pool     *pgxpool.Pool
+	Store    *mailstore.Store // whose bodies the queue refers to
+	Log      *slog.Logger     // nil: slog.Default
+	Node     string           // name of this node, for people
+	Hostname string           // in the reports that go to senders
 
-// New opens the queue on a migrated database.
-func New(pool *pgxpool.Pool) *Queue { return &Queue{pool: pool} }
+	// Key names the destination that mail of a sender (zero: the null
+	// reverse-path) for a domain goes to: relay.Route.Key. It is asked inside
+	// the transaction that accepts the mail. nil: the domain.
+	Key func(sender mail.Address, domain string) string
+}
+
+// Queue is the queue of a site; all nodes share it. It is safe for concurrent use.
+type Queue struct {
+	pool  *pgxpool.Pool
+	store *mailstore.Store
+	log   *slog.Logger
+	cfg   Config
+
+	warn      atomic.Int64 // Sending.Warn, in nanoseconds
+	scheduler atomic.Pointer[Scheduler]
+}
+
+// New opens the queue on a migrated database. It starts nothing.
+func New(cfg Config) *Queue {
+	q := &Queue{pool: cfg.Pool, store: cfg.Store, log: cfg.Log, cfg: cfg}
+	if q.log == nil {
+		q.log = slog.Default()
+	}
+	if q.cfg.Key == nil {
+		q.cfg.Key = func(_ mail.Address, domain string) string { return domain }
+	}
+	q.warn.Store(int64(DefaultWarn))
+	return q
+}
 
 // Item is one message for any number of remote recipients, with one prefix for
 // all of them.
@@ -40,86 +67,105 @@ type Item struct {
 	Prefix        []byte // sent before the body, with CRLF
 }
 
+// sqlEnqueue touches rows of its own only, so deliveries never wait for each
+// other here. Times are given as distances, and counted by the database's clock.
+const sqlEnqueue = `WITH m AS (
+ INSERT INTO queue_message (blob_id, ref, account_id, reverse_path, via, prefix, size, body_type, smtputf8, requiretls, dsn_ret, dsn_envid,
+  deliver_by, by_mode, priority, hold_until, recipients)
+ VALUES ($1, $2, nullif($3::bigint, 0), $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), nullif($12, ''),
+  now() + $13::interval, nullif($14, ''), $15, now() + $16::interval, cardinality($17::text[]))
+ RETURNING id)
+INSERT INTO queue_rcpt (message_id, n, address, original, notify, destination, priority, next_at, deadline_at)
+SELECT m.id, r.n, r.a, r.o, r.y, r.d, $15, now() + coalesce($16, interval '0'), now() + $21::interval
+FROM m, unnest($17::text[], $18::text[], $19::smallint[], $20::text[]) WITH ORDINALITY AS r(a, o, y, d, n)`
+
 // Enqueue adds an item inside tx. The item's blob must have been stored, or be
-// held (mailstore.Store.HoldBlob), in the same transaction.
+// held (mailstore.Store.HoldBlob), in the same transaction. After the commit
+// Committed makes it known; without that it is found by the next poll.
 func (q *Queue) Enqueue(ctx context.Context, tx pgx.Tx, it Item) error {
 	if len(it.Recipients) == 0 || it.BlobID == 0 {
 		return errors.New("queue: an item without recipients or body")
 	}
-	var id int64
-	err := tx.QueryRow(ctx, `INSERT INTO queue_message (blob_id, ref, account_id, reverse_path, prefix, size, body_type, smtputf8)
-		VALUES ($1, $2, nullif($3::bigint, 0), $4, $5, $6, $7, $8) RETURNING id`,
-		it.BlobID, it.Ref, it.Account, it.From.String(), append([]byte{}, it.Prefix...), it.Size, int16(it.Body), it.SMTPUTF8).Scan(&id)
-	if err != nil {
-		return fmt.Errorf("enqueue %s: %w", it.Ref, err)
+	hold, by := until(it.HoldUntil), until(it.DeliverBy)
+	if hold != nil && *hold <= 0 {
+		hold = nil
 	}
-	var addresses, originals, destinations []string
-	for _, r := range it.Recipients {
-		addresses = append(addresses, r.Address.String())
-		originals = append(originals, r.Original)
-		destinations = append(destinations, r.Address.Domain)
+	deadline := time.Duration(q.warn.Load())
+	if hold != nil {
+		deadline += *hold
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO queue_rcpt (message_id, n, address, original, destination)
-		SELECT $1, n, a, o, d FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS r(a, o, d, n)`,
-		id, addresses, originals, destinations); err != nil {
-		return fmt.Errorf("enqueue the recipients of %s: %w", it.Ref, err)
+	if by != nil {
+		deadline = min(deadline, *by)
 	}
-	slices.Sort(destinations)
-	if err := wake(ctx, tx, slices.Compact(destinations)); err != nil {
+	n := len(it.Recipients)
+	addresses, originals := make([]string, n), make([]string, n)
+	destinations, notify := make([]string, n), make([]int16, n)
+	for i, r := range it.Recipients {
+		addresses[i], originals[i], notify[i] = r.Address.String(), r.Original, int16(r.Notify)
+		destinations[i] = q.cfg.Key(it.From, r.Domain)
+	}
+	if _, err := tx.Exec(ctx, sqlEnqueue, it.BlobID, it.Ref, it.Account, it.From.String(), it.Via.String(), append([]byte{}, it.Prefix...),
+		it.Size, int16(it.Body), it.SMTPUTF8, it.RequireTLS, it.Return, it.EnvelopeID, by, byMode(it.ByMode, by), int16(it.Priority), hold,
+		addresses, originals, notify, destinations, deadline); err != nil {
 		return fmt.Errorf("enqueue %s: %w", it.Ref, err)
 	}
 	return nil
 }
 
-// wake makes destinations due. They are locked in one order, by name; those
-// that are due already, the busy ones, are not locked at all.
-func wake(ctx context.Context, tx pgx.Tx, names []string) error {
-	if _, err := tx.Exec(ctx, `INSERT INTO queue_destination (name, next_at) SELECT n, now() FROM unnest($1::text[]) n
-		ORDER BY n ON CONFLICT DO NOTHING`, names); err != nil {
-		return err
+// until is the distance to a time, nil when there is none.
+func until(t time.Time) *time.Duration {
+	if t.IsZero() {
+		return nil
 	}
-	_, err := tx.Exec(ctx, `UPDATE queue_destination SET next_at = now() WHERE name IN (SELECT name FROM queue_destination
-		WHERE name = ANY($1) AND (next_at IS NULL OR next_at > now()) ORDER BY name FOR NO KEY UPDATE)`, names)
-	return err
+	d := time.Until(t)
+	return &d
+}
+
+// byMode is by_mode as it is stored: "R" or "N", and "T" for the trace.
+func byMode(m mail.ByMode, by *time.Duration) string {
+	if by == nil {
+		return ""
+	}
+	s := "N"
+	if m.Return {
+		s = "R"
+	}
+	if m.Trace {
+		s += "T"
+	}
+	return s
+}
+
+// Committed says that the transaction which enqueued these items was committed.
+// It does not wait while a scheduler runs here. Calling it for items that were
+// not committed does no harm.
+func (q *Queue) Committed(ctx context.Context, items ...Item) {
+	var names []string
+	for i := range items {
+		for _, r := range items[i].Recipients {
+			if name := q.cfg.Key(items[i].From, r.Domain); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	if s := q.scheduler.Load(); s != nil {
+		s.wake(names...)
+		return
+	}
+	if err := q.ready(ctx, names, true); err != nil { // the others' poll finds it
+		q.log.WarnContext(ctx, "the queue was not woken", "event", "queue_wake", "err", err)
+	}
 }
 
 // Depth counts what waits: messages, and the recipients that have not been
 // served in them.
 func (q *Queue) Depth(ctx context.Context) (messages, recipients int64, err error) {
-	err = q.pool.QueryRow(ctx, `SELECT count(DISTINCT message_id), count(*) FROM queue_rcpt WHERE state = 0`).Scan(&messages, &recipients)
+	err = q.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM queue_message), (SELECT count(*) FROM queue_rcpt)`).Scan(&messages, &recipients)
 	if err != nil {
 		return 0, 0, fmt.Errorf("depth of the queue: %w", err)
 	}
 	return messages, recipients, nil
-}
-
-// Entry is a message in the queue as List shows it.
-type Entry struct {
-	ID         int64     `json:"id"`
-	Ref        string    `json:"message_id"`
-	Account    int64     `json:"account,omitempty"`
-	From       string    `json:"from"`
-	Recipients []string  `json:"recipients"` // those that wait
-	Size       int64     `json:"size"`
-	Held       bool      `json:"held"`
-	Attempts   int       `json:"attempts"` // at the recipient tried most often
-	Created    time.Time `json:"created"`
-	Next       time.Time `json:"next"` // when the first recipient is due
-}
-
-// List gives up to limit messages that wait, beginning behind the id after,
-// oldest first.
-func (q *Queue) List(ctx context.Context, after int64, limit int) ([]Entry, error) {
-	rows, err := q.pool.Query(ctx, `SELECT m.id, m.ref, coalesce(m.account_id, 0), m.reverse_path, array_agg(r.address ORDER BY r.n), m.size, m.held,
-		max(r.attempts), m.created_at, min(r.next_at)
-		FROM queue_message m JOIN queue_rcpt r ON r.message_id = m.id AND r.state = 0
-		WHERE m.id > $1 GROUP BY m.id ORDER BY m.id LIMIT $2`, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list the queue: %w", err)
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Entry])
-	if err != nil {
-		return nil, fmt.Errorf("list the queue: %w", err)
-	}
-	return list, nil
 }
