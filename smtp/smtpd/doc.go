@@ -12,7 +12,10 @@
 //	conn.go     the guard as a net.Conn, deadlines      session.go   go-smtp's session
 //	command.go  the commands                            rcpt.go      which recipients
 //	path.go     MAIL and RCPT arguments                 submit.go    identity, missing fields
+//	params.go   their parameters                        notify.go    those of DSN
 //	data.go     where a body ends                       content.go   what a body may hold
+//	record.go   which refusals become events            reverse.go   who is welcome, and what they are called
+//	inject.go   errors on demand, where mail is captured
 //
 // What it promises:
 //   - a line is executed only if it came as a command: not behind STARTTLS in
@@ -23,5 +26,6 @@
 //     held in memory beyond Limits.Memory;
 //   - nobody relays without having logged in.
 //
-// RFC 1870, 2033, 2034, 2920, 3030, 3207, 4954, 5321, 6152, 6409, 6531, 9422.
+// RFC 1870, 2033, 2034, 2852, 2920, 3030, 3207, 3461, 4865, 4954, 5321, 6152,
+// 6409, 6531, 6533, 6710, 8689, 9422.
 package smtpd

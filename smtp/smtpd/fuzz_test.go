@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/emersion/go-smtp"
 
@@ -96,6 +97,8 @@ func FuzzSession(f *testing.F) {
 	f.Add("EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nBDAT 3\r\nabcBDAT 2 LAST\r\n\r\nNOOP\r\n", byte(MX))
 	f.Add("EHLO a\r\nAUTH PLAIN\r\nAGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<alice@example.test>\r\nRCPT TO:<a@example.org>\r\nDATA\r\nFrom: a\r\n\r\n.\r\n", byte(LocalMX))
 	f.Add("EHLO a\r\nAUTH STEPS\r\n\r\n=\r\n*\r\nMAIL FROM:<a@b@c> SIZE=9\r\nVRFY\r\nSTARTTLSxyz\r\n", byte(Submission))
+	f.Add("EHLO a\r\nMAIL FROM:<> RET=FULL ENVID=a+2B\r\nRCPT TO:<bob@example.test> NOTIFY=DELAY,SUCCESS ORCPT=utf-8;\\x{FC}+40\r\nDATA\r\n.\r\n", byte(MX))
+	f.Add("EHLO a\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nMAIL FROM:<> BY=60;RT HOLDFOR=9 MT-PRIORITY=-3 HOLDUNTIL=2030-01-01T00:00:00Z\r\n", byte(LocalMX))
 	f.Fuzz(func(t *testing.T, sent string, mode byte) {
 		m := Mode(mode % 5)
 		if m == SubmissionTLS {
@@ -109,6 +112,9 @@ func FuzzSession(f *testing.F) {
 		}
 		for i, in := range got.got {
 			for _, to := range in.Recipients {
+				if strings.ContainsFunc(in.EnvelopeID+to.Original, unicode.IsControl) || len(in.EnvelopeID) > maxEnvelopeID || len(to.Original) > maxOriginal {
+					t.Fatalf("ENVID %q, ORCPT %q", in.EnvelopeID, to.Original)
+				}
 				if to.Domain != "example.test" && to.Domain != "" && in.Account == 0 {
 					t.Fatalf("relayed to %q", to)
 				}
