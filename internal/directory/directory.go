@@ -68,9 +68,10 @@ type Hooks struct {
 	// given reverse-path, and sends nothing; within 30 s. nil: nobody can.
 	Verify func(ctx context.Context, domain string, from, rcpt mail.Address) Verdict
 	// Notify delivers a message of ours, whole with its header and CRLF lines,
-	// to a postmaster, with the null reverse-path. It is called again when it
-	// fails. nil: nobody is told but the log.
-	Notify func(ctx context.Context, to mail.Address, message []byte) error
+	// to a postmaster, with the null reverse-path, and runs inTx in the
+	// transaction that stores it, so that it is sent once; inTx may run more
+	// than once. It is called again when it fails. nil: nobody is told but the log.
+	Notify func(ctx context.Context, to mail.Address, message []byte, inTx func(context.Context, pgx.Tx) error) error
 }
 
 // Attach is called once at most, before mail flows. It starts a goroutine each

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"posthouse/internal/mail"
 )
 
@@ -19,7 +21,7 @@ func (d *Directory) wakeNotices() {
 }
 
 // notifier is Hooks.Notify.
-type notifier func(ctx context.Context, to mail.Address, message []byte) error
+type notifier func(ctx context.Context, to mail.Address, message []byte, inTx func(context.Context, pgx.Tx) error) error
 
 // sendNotices tells postmasters of blocked accounts, whichever node blocked
 // them, until ctx ends.
@@ -51,7 +53,7 @@ type blockedAccount struct {
 }
 
 // sendNotice claims one notice, for as long as a failure is left alone, and
-// sends it. It may come twice when a process dies in between, never not at all.
+// sends it: what tells the postmaster and what says so are one transaction.
 func (d *Directory) sendNotice(ctx context.Context, notify notifier) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -65,10 +67,11 @@ func (d *Directory) sendNotice(ctx context.Context, notify notifier) (more bool,
 	}
 	b.address = fromKey(address)
 	to := mail.Address{Local: "postmaster", Domain: b.address.Domain}
-	if err := notify(ctx, to, d.composeNotice(to, b)); err != nil {
-		return true, fmt.Errorf("notice about %s: %w", b.address, err)
-	}
-	if _, err := d.pool.Exec(ctx, "UPDATE sending_policy SET notice_at = NULL WHERE account_id = $1", b.id); err != nil {
+	err = notify(ctx, to, d.composeNotice(to, b), func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "UPDATE sending_policy SET notice_at = NULL WHERE account_id = $1", b.id)
+		return err
+	})
+	if err != nil {
 		return true, fmt.Errorf("notice about %s: %w", b.address, err)
 	}
 	return true, nil

@@ -158,5 +158,11 @@ func (d *Directory) changeRoutes(ctx context.Context, what string, fn func(pgx.T
 		return nil, err
 	})
 	d.routing.expire()
+	if err == nil && !isDryRun(ctx) {
+		// In force here from now on, for RouteKey as well, which does not ask.
+		if _, err := d.refreshRoutes(ctx, d.pool, true); err != nil {
+			d.log.Warn("the new routes are seen with the next question", "event", "routes.read", "err", err)
+		}
+	}
 	return err
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"posthouse/internal/mail"
 	"posthouse/internal/test/pgtest"
 )
@@ -192,12 +194,22 @@ func TestLenientSending(t *testing.T) {
 // notices collects what postmasters are told.
 type notices struct {
 	ch   chan string
+	d    *Directory
 	fail atomic.Int32 // so many times
 }
 
-func (n *notices) notify(_ context.Context, to mail.Address, message []byte) error {
-	if n.fail.Add(-1) >= 0 {
-		return errors.New("no room")
+func (n *notices) notify(ctx context.Context, to mail.Address, message []byte, inTx func(context.Context, pgx.Tx) error) error {
+	err := pgx.BeginFunc(ctx, n.d.pool, func(tx pgx.Tx) error {
+		if err := inTx(ctx, tx); err != nil {
+			return err
+		}
+		if n.fail.Add(-1) >= 0 {
+			return errors.New("no room")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	n.ch <- to.String() + "\n" + string(message)
 	return nil
@@ -218,6 +230,7 @@ func TestStolenAccountIsBlocked(t *testing.T) {
 	pool := pgtest.Pool(t)
 	n := &notices{ch: make(chan string, 10)}
 	d := node(t, pool, Options{Hostname: "mx.example.test"})
+	n.d = d
 	d.Attach(Hooks{Notify: n.notify})
 	other := node(t, pool, Options{})
 	ctx := t.Context()
@@ -312,6 +325,9 @@ func TestStolenAccountIsBlocked(t *testing.T) {
 	}
 	var due int
 	must(t, pool.QueryRow(ctx, "SELECT count(*) FROM sending_policy WHERE notice_at IS NOT NULL").Scan(&due))
+	if due != 0 {
+		t.Errorf("%d notices are still due", due)
+	}
 	if len(n.ch) > 0 {
 		t.Errorf("told twice: %s", <-n.ch)
 	}
