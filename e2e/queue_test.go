@@ -82,7 +82,7 @@ func TestQueueForPeople(t *testing.T) {
 	}
 
 	// What happened to it, from acceptance to the other server's words.
-	out := run("trace", "find", "--recipient", "bob2@people.example", "--json")
+	out := run("trace", "find", "--to", "bob2@people.example", "--json")
 	for _, want := range []string{from, "bob2@people.example", "not today", "2.0.0 taken as"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("trace does not tell of %q:\n%s", want, out)
