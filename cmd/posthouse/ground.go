@@ -83,6 +83,15 @@ func lay(ctx context.Context, c *config.Config, ephemeral bool, log *slog.Logger
 	return g, g.openDatabase(ctx)
 }
 
+// name is what people call this node by: the machine's name.
+func (g *ground) name() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return g.config.Hostname
+	}
+	return name
+}
+
 // openDatabase connects, refuses a database that could lose mail, and brings
 // its schema up to date.
 func (g *ground) openDatabase(ctx context.Context) error {

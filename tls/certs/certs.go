@@ -87,6 +87,23 @@ func (c *Certificates) HTTPS() *tls.Config {
 	return c.Config("http/1.1", acmeProto)
 }
 
+// Of is the certificate for a host's name, outside of a handshake.
+func (c *Certificates) Of(name string) (*tls.Certificate, error) {
+	for _, f := range c.files {
+		if cert := f.cert.Load(); cert.Leaf.VerifyHostname(name) == nil {
+			return cert, nil
+		}
+	}
+	if c.acme != nil {
+		for _, cert := range c.acme.cache.AllMatchingCertificates(name) {
+			if time.Now().Before(cert.Leaf.NotAfter) {
+				return &cert.Certificate, nil
+			}
+		}
+	}
+	return c.local.get(&tls.ClientHelloInfo{ServerName: name})
+}
+
 func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if isChallenge(hello) {
 		if c.acme == nil {
