@@ -26,11 +26,7 @@ func (e *Event) Describe() string {
 		}
 		return "refused" + e.saying()
 	case Stored:
-		s := "stored"
-		if e.Text != "" {
-			s += " in " + e.Text
-		}
-		return s
+		return "stored" + e.note()
 	case Queued:
 		return "put into the queue" + e.note()
 	case Delivered:
@@ -46,10 +42,7 @@ func (e *Event) Describe() string {
 		}
 		return "failed for good: " + by + e.over() + e.said("refused it")
 	case Reported:
-		if e.Text == "" {
-			return "the sender was sent a report"
-		}
-		return "the sender was sent a report: " + e.Text
+		return "the sender was sent a report" + e.note()
 	case Held:
 		return "held by an operator" + e.note()
 	case Released:

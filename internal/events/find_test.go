@@ -21,7 +21,7 @@ func story(t *testing.T, l *Log) {
 		{At: yesterday, Kind: Queued, Message: "a1", Recipient: "carol@example.net", Account: 7},
 		{At: yesterday.Add(time.Minute), Kind: Deferred, Message: "a1", Recipient: "carol@example.net", Account: 7, Code: 451},
 		{At: yesterday.Add(time.Hour), Kind: Bounced, Message: "a1", Recipient: "Carol@example.net", Account: 7, Code: 550},
-		{At: yesterday.Add(time.Hour), Kind: Reported, Message: "a1", Recipient: "carol@example.net", Account: 7},
+		{At: yesterday.Add(time.Hour), Kind: Reported, Message: "a1", Recipient: alice, Account: 7},
 		{At: now, Kind: Received, Message: "b2", From: "bob@example.net", HeaderID: "two@example.org", Subject: "Other"},
 		{At: now, Kind: Stored, Message: "b2", Recipient: sub},
 		{At: now, Kind: Received, Message: "c3", From: alice},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 // errPrivate says that a hook's host has an address that is nobody's on the
@@ -66,6 +67,11 @@ type dialer struct {
 	allowed bool // private addresses are
 }
 
+const (
+	dialPatience = 3 * time.Second // for each address
+	maxDials     = 3
+)
+
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -75,9 +81,9 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	n := net.Dialer{Control: d.control}
+	n := net.Dialer{Control: d.control, Timeout: dialPatience}
 	var first error
-	for _, a := range addrs {
+	for _, a := range addrs[:min(len(addrs), maxDials)] {
 		conn, err := n.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
 		if err == nil {
 			return conn, nil

@@ -112,7 +112,7 @@ func (l *Log) messageIDs(ctx context.Context, q *Query, p precision) ([]string, 
 
 // weight tells what decides about a recipient from what accompanies it.
 var weight = map[Kind]int{
-	Reported: 0, Held: 0, Released: 0,
+	Held: 0, Released: 0,
 	Queued: 1, Deferred: 2,
 	Captured: 3, Stored: 3, Refused: 3, Suppressed: 3, Delivered: 3, Bounced: 3,
 	Complained: 4,
@@ -124,7 +124,7 @@ func Summarize(list []Event) Message {
 	byAddress := make(map[string]int)
 	for _, e := range list {
 		m.note(&e)
-		if e.Recipient == "" || e.Kind == Received {
+		if e.Recipient == "" || e.Kind == Received || e.Kind == Reported { // reports go to the sender
 			continue
 		}
 		key := strings.ToLower(e.Recipient)

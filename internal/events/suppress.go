@@ -168,7 +168,7 @@ func collectSuppressions(rows pgx.Rows, err error) ([]Suppression, error) {
 // sending to it again would only tell the host that we do not listen. Failures
 // of policy, content or time say nothing about the address.
 func HardBounce(e *Event) bool {
-	if e.Kind != Bounced || e.Code < 500 {
+	if e.Kind != Bounced || e.Code != 0 && e.Code < 500 { // 0: the DNS says so, not a host
 		return false
 	}
 	// RFC 3463 §3.2: bad mailbox, bad system, bad syntax, moved; §3.3: disabled; RFC 7505: takes no mail.
