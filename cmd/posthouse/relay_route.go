@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"posthouse/internal/directory"
+	"posthouse/smtp/queue"
 )
 
 // routeFlags choose the mail that a route is for.
@@ -111,5 +113,11 @@ func (c *relayFallbackCmd) Run(ctx context.Context, con *console) error {
 // doneRoutes is done for what changes where mail goes: what waits already is
 // sent the new way.
 func (f changeFlags) doneRoutes(ctx context.Context, con *console, s *site, past, conditional string) error {
+	if !f.DryRun {
+		q := queue.New(queue.Config{Pool: s.pool, Key: s.directory.RouteKey})
+		if err := q.Reroute(ctx); err != nil {
+			return fmt.Errorf("%s, but what waits could not be sent the new way; servers that run do it by themselves: %w", past, err)
+		}
+	}
 	return f.done(con, past, conditional)
 }
