@@ -122,3 +122,61 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("%d reports, want 2", len(box))
 	}
 }
+
+// TestHostileWords: whatever a next hop says, and whatever a client coded into
+// ENVID and ORCPT, it stays within its line: in the report, in the queue, and in
+// what is said to the next hop (TRUST.md row 9).
+func TestHostileWords(t *testing.T) {
+	t.Parallel()
+	w, n := sending(t)
+	hop := w.domain(t, "hostile.example", nexthop.Script{On: func(_ *nexthop.Session, verb, arg string) string {
+		switch {
+		case verb != "RCPT":
+			return ""
+		case strings.Contains(arg, "<bad@"):
+			return "550-5.1.1 \x1b[31mred\x07\x00 \xff\xfe\rX-Injected: one\r\n550-5.1.1 <script>alert(1)</script>\r\n550 5.1.1 " + strings.Repeat("long ", 500)
+		case strings.Contains(arg, "<odd@"):
+			return "550 5.9.999999999 --=_\r\n"
+		}
+		return ""
+	}})
+	from := sender(t, n, "hostile")
+	outgoing{from: from, to: []string{"bad@hostile.example", "odd@hostile.example"}}.submit(t, n)
+	refused := 0
+	for _, o := range []outgoing{
+		{from: from, params: "ENVID=a+0D+0AX-Injected:+20two", to: []string{"good@hostile.example"}},
+		{from: from, to: []string{"good@hostile.example ORCPT=rfc822;a+0D+0AX-Injected:+20three"}},
+		{from: from, to: []string{"bad@hostile.example ORCPT=rfc822;a+0A+0AX-Injected:+20four"}},
+	} {
+		if code, _ := o.try(t, n); code >= 500 {
+			refused++
+		}
+	}
+	reports := 0
+	for _, raw := range awaitMail(t, n, from, 1) {
+		reports++
+		r := parseReport(t, raw)
+		for _, field := range []string{"Diagnostic-Code", "Status", "Original-Recipient"} {
+			for _, f := range r.rcpts {
+				if strings.ContainsAny(f.Get(field), "\x00\x07\x1b\r") {
+					t.Errorf("%s: %q", field, f.Get(field))
+				}
+			}
+		}
+		for line := range bytes.Lines(raw) {
+			if bytes.HasPrefix(line, []byte("X-Injected")) || bytes.ContainsAny(line, "\x00\x07\x1b") || len(line) > 1000 ||
+				bytes.ContainsRune(bytes.TrimSuffix(line, []byte("\r\n")), '\r') {
+				t.Errorf("a line of the report: %q", line)
+			}
+		}
+	}
+	emptyQueue(t, n, "hostile.example")
+	for i := range hop.Sessions() {
+		for _, line := range hop.Session(i + 1).Lines() {
+			if strings.HasPrefix(line, "X-Injected") {
+				t.Errorf("said to the next hop: %q", line)
+			}
+		}
+	}
+	t.Logf("%d of 3 refused, %d reports", refused, reports)
+}
