@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -51,9 +52,12 @@ type Config struct {
 	Log       *slog.Logger // nil: slog.Default
 
 	// Forward gives the reverse-path for what an address of the domain via
-	// forwards elsewhere, so that SPF holds there (SRS). It is not asked for the
-	// null one. nil: it stays as it is.
-	Forward func(from mail.Address, via string) mail.Address
+	// forwards elsewhere, so that SPF holds there (SRS). It is asked for senders
+	// elsewhere, not for the null one. nil: it stays as it is.
+	Forward func(ctx context.Context, from mail.Address, via string) (mail.Address, error)
+	// Return gives the address that one of Forward stands for, and the zero one
+	// for what is none. A *mail.Error refuses a forged one. nil: there are none.
+	Return func(ctx context.Context, rcpt mail.Address) (mail.Address, error)
 }
 
 // CaptureTo keeps here what would leave: local mode. Every remote recipient,
@@ -61,7 +65,10 @@ type Config struct {
 type CaptureTo struct{ Account int64 }
 
 // MDA delivers messages. It is safe for concurrent use.
-type MDA struct{ cfg Config }
+type MDA struct {
+	cfg   Config
+	holds atomic.Bool // the queue brings back what is held for recipients here
+}
 
 // New makes an MDA.
 func New(cfg Config) *MDA {
@@ -91,6 +98,7 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 	if err != nil {
 		return nil, p.blame(err)
 	}
+	m.cfg.Queue.Committed(ctx, p.items...)
 	p.record(placed)
 	p.reportSuccess(ctx)
 	return func(heard bool) {
@@ -128,6 +136,7 @@ func (m *MDA) DeliverIn(ctx context.Context, in *mail.Incoming, body *spool.Spoo
 	if err != nil {
 		return p.blame(err)
 	}
+	m.cfg.Queue.Committed(ctx, p.items...)
 	p.record(placed)
 	return nil
 }

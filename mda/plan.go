@@ -23,7 +23,7 @@ type plan struct {
 	in      *mail.Incoming
 	body    *spool.Spool
 	parsed  *message.Parsed
-	ours    bool // made by ourselves: it may go anywhere
+	ours    bool // it is our own to send: it may go anywhere
 	targets []mailstore.Target
 	named   []string     // for each of targets, the recipient as the client named it
 	items   []queue.Item // without their blob
@@ -34,38 +34,65 @@ type plan struct {
 // add resolves a recipient. The listener did so before; what has changed since
 // is refused here.
 func (p *plan) add(ctx context.Context, rcpt mail.Recipient) error {
-	res, err := p.mda.cfg.Directory.Resolve(ctx, rcpt.Address)
+	res, err := p.resolve(ctx, rcpt.Address)
 	if err != nil {
-		if _, ok := errors.AsType[*mail.Error](err); ok {
-			return err
-		}
-		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot look up the recipient, try again later", err)
+		return err
 	}
 	switch res.Status {
 	case directory.NotLocal:
 		if p.in.Account == 0 && !p.ours && p.mda.cfg.Capture == nil {
 			return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Relaying denied")
 		}
-		p.remote(rcpt, mail.Address{})
-		return nil
+		return p.remote(ctx, rcpt, mail.Address{})
 	case directory.Backup: // the listener asked RelaysFor
-		p.remote(rcpt, mail.Address{})
-		return nil
+		return p.remote(ctx, rcpt, mail.Address{})
 	case directory.NoSuchUser:
 		return mail.Refuse(550, mail.Enhanced{5, 1, 1}, "No such user here")
 	case directory.Disabled:
 		return mail.Refuse(550, mail.Enhanced{5, 2, 1}, "Account disabled")
 	}
+	if p.held() {
+		return p.remote(ctx, rcpt, mail.Address{})
+	}
 	for _, t := range res.Accounts {
 		p.local(t, rcpt.Address)
 	}
-	return p.forward(rcpt, res)
+	return p.forward(ctx, rcpt, res)
+}
+
+// resolve asks the directory, and for what looks like a rewritten sender whom
+// it stands for: bounces go back the way that the forward came.
+func (p *plan) resolve(ctx context.Context, to mail.Address) (directory.Resolution, error) {
+	cfg := &p.mda.cfg
+	res, err := cfg.Directory.Resolve(ctx, to)
+	if err == nil && res.Status == directory.NotLocal && p.isOurPostmaster(to) {
+		res, err = cfg.Directory.Resolve(ctx, mail.Address{Local: "postmaster"})
+	}
+	if err == nil && cfg.Return != nil && res.Status != directory.NotLocal && res.Status != directory.Backup {
+		var back mail.Address
+		if back, err = cfg.Return(ctx, to); err == nil && !back.IsZero() {
+			res, err = cfg.Directory.Resolve(ctx, back)
+			if err == nil && (res.Status == directory.NotLocal || res.Status == directory.Backup) {
+				res = directory.Resolution{Status: directory.OK, Remote: []mail.Address{back}}
+			}
+		}
+	}
+	if _, ok := errors.AsType[*mail.Error](err); ok || err == nil {
+		return res, err
+	}
+	return res, mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot look up the recipient, try again later", err)
+}
+
+// isOurPostmaster: reports name the postmaster of this host (RFC 5321 §4.5.1),
+// whose name need be no mail domain.
+func (p *plan) isOurPostmaster(to mail.Address) bool {
+	return strings.EqualFold(to.Local, "postmaster") && strings.EqualFold(to.Domain, p.mda.cfg.Hostname)
 }
 
 // forward sends on what an alias leads elsewhere. What the sender asked of the
 // alias is asked of where it leads, unless that is more than one place: then
 // success is reported here, as expanded (RFC 3461 §5.2.7).
-func (p *plan) forward(rcpt mail.Recipient, res directory.Resolution) error {
+func (p *plan) forward(ctx context.Context, rcpt mail.Recipient, res directory.Resolution) error {
 	if len(res.Remote) == 0 {
 		p.tell(dsn.Delivered, rcpt)
 		return nil
@@ -83,7 +110,9 @@ func (p *plan) forward(rcpt mail.Recipient, res directory.Resolution) error {
 	}
 	for _, to := range res.Remote {
 		onward.Address = to
-		p.remote(onward, rcpt.Address)
+		if err := p.remote(ctx, onward, rcpt.Address); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -110,11 +139,11 @@ func (p *plan) local(to directory.Target, rcpt mail.Address) {
 
 // remote adds a recipient elsewhere; via is the address here that forwards to
 // it, zero if the client named it.
-func (p *plan) remote(to mail.Recipient, via mail.Address) {
+func (p *plan) remote(ctx context.Context, to mail.Recipient, via mail.Address) error {
 	if p.mda.cfg.Capture != nil {
 		p.tell(dsn.Delivered, to)
 		p.capture(to.Address, via)
-		return
+		return nil
 	}
 	for i := range p.items {
 		it := &p.items[i]
@@ -124,7 +153,7 @@ func (p *plan) remote(to mail.Recipient, via mail.Address) {
 		if !slices.ContainsFunc(it.Recipients, func(r mail.Recipient) bool { return r.Address == to.Address }) {
 			it.Recipients = append(it.Recipients, to)
 		}
-		return
+		return nil
 	}
 	it := queue.Item{Ref: p.in.ID, Envelope: p.in.Envelope, Via: via}
 	it.Recipients = []mail.Recipient{to}
@@ -132,12 +161,28 @@ func (p *plan) remote(to mail.Recipient, via mail.Address) {
 		it.Account = p.in.Account
 	} else {
 		it.Prefix = fmt.Appendf(nil, "Delivered-To: %s\r\n", via)
-		if !it.From.IsZero() && p.mda.cfg.Forward != nil {
-			it.From = p.mda.cfg.Forward(it.From, via.Domain)
+		if err := p.rewrite(ctx, &it); err != nil {
+			return err
 		}
 	}
 	it.Prefix = append(append(it.Prefix, p.in.Received...), p.in.Signed...)
 	p.items = append(p.items, it)
+	return nil
+}
+
+// rewrite gives a forward a sender of this site, unless it has one.
+func (p *plan) rewrite(ctx context.Context, it *queue.Item) error {
+	if it.From.IsZero() || p.mda.cfg.Forward == nil {
+		return nil
+	}
+	ours, err := p.mda.cfg.Directory.LocalDomain(ctx, it.From.Domain)
+	if err == nil && !ours {
+		it.From, err = p.mda.cfg.Forward(ctx, it.From, it.Via.Domain)
+	}
+	if err != nil {
+		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot forward now, try again later", err)
+	}
+	return nil
 }
 
 // elsewhere marks the captured copies: a recipient for Dedup that no address

@@ -18,9 +18,9 @@ type told struct {
 }
 
 // tell notes what is to be reported of a recipient once it is true. A message
-// with the null reverse-path, and our own, are never reported on.
+// with the null reverse-path is never reported on.
 func (p *plan) tell(kind dsn.Kind, rcpt mail.Recipient) {
-	if rcpt.Notify&mail.NotifySuccess != 0 && !p.in.From.IsZero() && !p.ours && p.mda.cfg.Hostname != "" {
+	if rcpt.Notify&mail.NotifySuccess != 0 && !p.in.From.IsZero() && p.mda.cfg.Hostname != "" {
 		p.told = append(p.told, told{kind, rcpt})
 	}
 }
@@ -67,9 +67,12 @@ func (p *plan) reportSuccess(ctx context.Context) {
 	}
 }
 
+// newID is an id for a message that begins here.
+func newID() string { return strings.ToLower(rand.Text()[:16]) }
+
 func (p *plan) report(ctx context.Context, kind dsn.Kind, list []dsn.Recipient) error {
 	in, cfg := p.in, &p.mda.cfg
-	report, body, err := dsn.Compose(&dsn.Report{Kind: kind, ID: strings.ToLower(rand.Text()[:16]), Ref: in.ID, ReportingMTA: cfg.Hostname,
+	report, body, err := dsn.Compose(&dsn.Report{Kind: kind, ID: newID(), Ref: in.ID, ReportingMTA: cfg.Hostname,
 		To: in.From, EnvelopeID: in.EnvelopeID, ArrivalDate: in.Arrived, Recipients: list, Return: in.Return, SMTPUTF8: in.SMTPUTF8,
 		Original: p.body}, cfg.SpoolDir)
 	if err != nil {

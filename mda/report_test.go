@@ -1,6 +1,8 @@
 package mda_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,8 +78,8 @@ func TestSuccess(t *testing.T) {
 // one to several reports success itself, and asks for the rest.
 func TestForwardedNotify(t *testing.T) {
 	h := openWith(t, false, func(c *mda.Config) {
-		c.Forward = func(from mail.Address, via string) mail.Address {
-			return mail.Address{Local: "SRS0=" + from.Local, Domain: via}
+		c.Forward = func(_ context.Context, from mail.Address, via string) (mail.Address, error) {
+			return mail.Address{Local: "SRS0=" + from.Local, Domain: via}, nil
 		}
 	})
 	h.alias("one@example.test", "a@far.example")
@@ -93,6 +95,10 @@ func TestForwardedNotify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	stranger := incoming("one@example.test")
+	if _, err := h.deliver(stranger, text); err != nil {
+		t.Fatal(err)
+	}
 	rows, err := h.pool.Query(t.Context(), `SELECT m.reverse_path || ' ' || r.address || ' ' || r.notify || ' ' || r.original
 		FROM queue_message m JOIN queue_rcpt r ON r.message_id = m.id ORDER BY m.id`)
 	if err != nil {
@@ -106,13 +112,14 @@ func TestForwardedNotify(t *testing.T) {
 		}
 		got = append(got, s)
 	}
-	const from = "SRS0=alice@example.test "
+	const from = "alice@example.test "
 	want := []string{
 		from + fmt.Sprintf("a@far.example %d rfc822;one@example.test", mail.NotifySuccess|mail.NotifyDelay),
 		from + fmt.Sprintf("a@far.example %d rfc822;x@y", mail.NotifySuccess),
 		from + fmt.Sprintf("b@far.example %d rfc822;two@example.test", mail.NotifyNever),
 		from + fmt.Sprintf("b@far.example %d rfc822;two@example.test", mail.NotifyFailure),
 		from + "b@far.example 0 rfc822;two@example.test",
+		"SRS0=sender@example.test a@far.example 0 rfc822;one@example.test", // a sender of our own needs no rewriting
 	}
 	if rows.Err() != nil || !slices.Equal(got, want) {
 		t.Errorf("queued %q, %v", got, rows.Err())
@@ -151,5 +158,35 @@ func TestRecord(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("recorded\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// TestReturn: what comes back for a rewritten sender goes to whom it stands for,
+// and nobody else is relayed to by it.
+func TestReturn(t *testing.T) {
+	back := map[string]mail.Address{"srs0=far@example.test": addr("x@far.example"), "srs0=here@example.test": addr("bob@example.test")}
+	h := openWith(t, false, func(c *mda.Config) {
+		c.Return = func(_ context.Context, to mail.Address) (mail.Address, error) {
+			if strings.HasPrefix(to.Local, "srs0=forged") {
+				return mail.Address{}, mail.Refuse(550, mail.Enhanced{5, 1, 1}, "Forged")
+			}
+			return back[to.String()], nil
+		}
+	})
+	for to, code := range map[string]int{"srs0=far@example.test": 0, "srs0=here@example.test": 0, "srs0=forged@example.test": 550,
+		"nobody@example.test": 550, "srs0=forged@far.example": 550, "postmaster@mx.example.test": 0} {
+		in := incoming(to)
+		in.From = mail.Address{}
+		_, err := h.deliver(in, text)
+		var e *mail.Error
+		if code == 0 && err != nil || code != 0 && (!errors.As(err, &e) || e.Code != code) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	if q := h.queued(); len(q) != 1 || !slices.Equal(q[0].Recipients, []string{"x@far.example"}) || q[0].Via != "srs0=far@example.test" {
+		t.Errorf("queued %+v", q)
+	}
+	if n := len(h.inbox(h.bob)); n != 1 {
+		t.Errorf("bob has %d", n)
 	}
 }

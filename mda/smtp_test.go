@@ -4,16 +4,21 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/textproto"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/xdg-go/scram"
 
+	"posthouse/internal/directory"
+	"posthouse/internal/events"
+	"posthouse/internal/mail"
 	"posthouse/mailstore"
 	"posthouse/smtp/smtpd"
 )
@@ -22,7 +27,8 @@ import (
 func (h *house) serve(mode smtpd.Mode) string {
 	h.t.Helper()
 	srv, err := smtpd.New(smtpd.Config{Hostname: "mx.example.test", Directory: h.dir, Deliverer: h.mda, SpoolDir: h.t.TempDir(),
-		Log: slog.New(slog.DiscardHandler), AllowPlainAuth: true, Capture: h.captured != 0,
+		Log: slog.New(slog.DiscardHandler), AllowPlainAuth: true, Capture: h.captured != 0, Events: h.events,
+		Relays: h.dir.RelaysFor, MaySend: h.dir.MaySend, Allow: h.dir.Allow,
 		QuotaOK: func(ctx context.Context, account, octets int64) error {
 			return h.store.QuotaOK(ctx, mailstore.AccountID(account), octets)
 		}})
@@ -166,4 +172,67 @@ func TestScram(t *testing.T) {
 	say(250, "MAIL FROM:<alice@example.test>")
 	say(250, "RCPT TO:<x@elsewhere.example>")
 	say(221, "QUIT")
+}
+
+// TestRefusalsAreRecorded: those that somebody may ask about, and not what
+// robots try.
+func TestRefusalsAreRecorded(t *testing.T) {
+	h := open(t, false)
+	addr := h.serve(smtpd.LocalMX)
+	as := func(who string, args ...string) []string {
+		return append([]string{"--auth", "PLAIN", "--auth-user", who, "--auth-password", "secret"}, args...)
+	}
+	for i, x := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"--from", "robot@example.org", "--to", "info@example.test,admin@example.test"}, 24},
+		{[]string{"--from", "a@example.org", "--to", "alice@example.test,nobody@example.test"}, 0},
+		{[]string{"--from", "b@example.org", "--to", "alice@example.test,bob@example.test", "--body", "bare \r CR"}, 26},
+		{as("alice@example.test", "--from", "alice@example.test", "--to", "gone@example.test"), 24},
+		{as("alice@example.test", "--from", "bob@example.test", "--to", "bob@example.test"), 23},
+	} {
+		if out, code := swaks(t, addr, x.args...); code != x.code {
+			t.Errorf("%d: exit %d\n%s", i, code, out)
+		}
+	}
+	h.events.Close()
+	list, err := h.events.Find(t.Context(), events.Query{Kinds: []events.Kind{events.Refused}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range list {
+		got = append(got, fmt.Sprintf("%s %s %d %s", e.From, e.Recipient, e.Code, e.Enhanced))
+		if e.Message == "" || !strings.Contains(e.Remote, "([127.0.0.1])") || e.Text == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	slices.Sort(got)
+	want := []string{"a@example.org nobody@example.test 550 5.1.1", "alice@example.test gone@example.test 550 5.1.1",
+		"b@example.org alice@example.test 550 5.6.0", "b@example.org bob@example.test 550 5.6.0", "bob@example.test  550 5.7.1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("recorded\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// TestBackup: mail for a domain that lives elsewhere is queued for it, and only
+// for whom it knows.
+func TestBackup(t *testing.T) {
+	h := open(t, false)
+	if _, err := h.dir.AddBackup(t.Context(), directory.BackupDomain{Name: "backup.example", Recipients: directory.Listed}, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.dir.ListRecipients(t.Context(), "backup.example", []mail.Address{addr("a@backup.example")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	server := h.serve(smtpd.MX)
+	for to, want := range map[string]int{"a@backup.example": 0, "b@backup.example": 24, "a@far.example": 24} {
+		if out, code := swaks(t, server, "--from", "x@example.org", "--to", to); code != want {
+			t.Errorf("%s: exit %d\n%s", to, code, out)
+		}
+	}
+	if q := h.queued(); len(q) != 1 || q[0].Account != 0 || !slices.Equal(q[0].Recipients, []string{"a@backup.example"}) {
+		t.Errorf("queued %+v", q)
+	}
 }

@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"web/captured": {"ground", "mailstore"},
 	"web/api":      {"ground", "internal/directory", "mailstore"},
 
-	"mda":           {"ground", "internal/directory", "mailstore", "smtp/dsn", "smtp/queue"},
+	"mda":           {"ground", "internal/directory", "mailstore", "smtp/dsn", "smtp/queue", "smtp/relay"},
 	"smtp/queue":    {"ground", "mailstore", "smtp/dsn", "smtp/relay"},
 	"smtp/relay":    {"ground"},
 	"smtp/dsn":      {"ground"},
