@@ -3,10 +3,12 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +22,17 @@ import (
 // binary is the program under test, built once.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// Most of these tests wait for others: more of them at once than there are
+	// processors.
+	if at := flag.Lookup("test.parallel").Value; at.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) {
+		if err := at.Set(fmt.Sprint(max(6, runtime.GOMAXPROCS(0)))); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := node.Folder()
