@@ -64,6 +64,10 @@ type Config struct {
 	// and the recipient is known there. A *mail.Error refuses or defers it. nil:
 	// nobody relays.
 	Relays func(ctx context.Context, rcpt mail.Address) error
+	// Return gives the address that the rewritten sender of a forward stands for
+	// (SRS), and the zero one for what is none: bounces to it are taken. A
+	// *mail.Error refuses a forged one. nil: there are none.
+	Return func(ctx context.Context, rcpt mail.Address) (mail.Address, error)
 	// MaySend is asked at each RCPT whether an account may write to so many
 	// recipients, Allow at the end of the message, when they are counted. A
 	// *mail.Error is the reply. nil: there are no limits.

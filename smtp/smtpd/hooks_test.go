@@ -213,3 +213,45 @@ func TestWelcome(t *testing.T) {
 		c.Welcome = func(context.Context, netip.Addr) error { return mail.Refuse(550, mail.Enhanced{5, 7, 1}, "Listed") }
 	}).dial().play("S: 220 *")
 }
+
+// TestReturn: bounces of what was forwarded from here are taken.
+func TestReturn(t *testing.T) {
+	start(t, MX, func(c *Config) {
+		c.Return = func(_ context.Context, to mail.Address) (mail.Address, error) {
+			switch to.Local {
+			case "srs0=far":
+				return mail.Address{Local: "x", Domain: "far.example"}, nil
+			case "srs0=here":
+				return mail.Address{Local: "bob", Domain: "example.test"}, nil
+			case "srs0=gone":
+				return mail.Address{Local: "nobody", Domain: "example.test"}, nil
+			case "srs0=forged":
+				return mail.Address{}, mail.Refuse(550, mail.Enhanced{5, 1, 1}, "Forged")
+			case "srs0=down":
+				return mail.Address{}, errors.New("connection refused")
+			}
+			return mail.Address{}, nil
+		}
+	}).dial().play(`S: 220 *
+		EHLO
+		C: MAIL FROM:<>
+		S: 250 *
+		C: RCPT TO:<srs0=far@example.test>
+		S: 250 *
+		C: RCPT TO:<srs0=here@example.test>
+		S: 250 *
+		C: RCPT TO:<srs0=gone@example.test>
+		S: 550 5.1.1 No such user here
+		C: RCPT TO:<srs0=forged@example.test>
+		S: 550 5.1.1 Forged
+		C: RCPT TO:<srs0=down@example.test>
+		S: 451 4.3.0 *
+		C: RCPT TO:<srs0=far@elsewhere.example>
+		S: 550 5.7.1 Relaying denied
+		C: RCPT TO:<postmaster@mx.example.test>
+		S: 250 *
+		C: RCPT TO:<alice@mx.example.test>
+		S: 550 5.7.1 *
+		C: RCPT TO:<alice@example.test>
+		S: 250 *`)
+}

@@ -27,7 +27,10 @@ type param struct {
 // eachParam splits parameters and hands them out. An "=" in a value is for AUTH
 // alone (RFC 4954 §5); elsewhere xtext stands for it.
 func (c *conn) eachParam(params []string, f func(param) *mail.Error) *mail.Error {
-	if len(params) > 0 && !c.esmtp {
+	if len(params) == 0 {
+		return nil
+	}
+	if !c.esmtp {
 		return mail.Refuse(555, mail.Enhanced{5, 5, 4}, "Parameters need EHLO")
 	}
 	seen := make(map[string]bool, len(params))

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"posthouse/internal/directory"
 	"posthouse/internal/mail"
@@ -40,7 +41,7 @@ func (c *conn) recipient(to mail.Address, size int64) error {
 	if err := c.mayWrite(c.srv.cfg.MaySend, len(c.tx.Recipients)+1); err != nil {
 		return err
 	}
-	res, err := c.srv.dir.Resolve(c.ctx, to)
+	res, back, err := c.resolve(to)
 	if err != nil {
 		if _, ok := errors.AsType[*mail.Error](err); ok {
 			return err
@@ -55,7 +56,31 @@ func (c *conn) recipient(to mail.Address, size int64) error {
 	case directory.Disabled:
 		return mail.Refuse(550, mail.Enhanced{5, 2, 1}, "Account disabled")
 	}
+	if back {
+		return nil
+	}
 	return c.relayed(to)
+}
+
+// resolve asks the directory. back says that the address stands for another one,
+// whose mail was forwarded here, and which res is about.
+func (c *conn) resolve(to mail.Address) (res directory.Resolution, back bool, err error) {
+	cfg := &c.srv.cfg
+	res, err = c.srv.dir.Resolve(c.ctx, to)
+	elsewhere := res.Status == directory.NotLocal || res.Status == directory.Backup
+	switch {
+	case err != nil:
+	case elsewhere && strings.EqualFold(to.Local, "postmaster") && strings.EqualFold(to.Domain, cfg.Hostname):
+		// RFC 5321 §4.5.1: of this host, whose name need be no mail domain.
+		res, err = c.srv.dir.Resolve(c.ctx, mail.Address{Local: "postmaster"})
+	case !elsewhere && cfg.Return != nil:
+		var whom mail.Address
+		if whom, err = cfg.Return(c.ctx, to); err == nil && !whom.IsZero() {
+			res, err = c.srv.dir.Resolve(c.ctx, whom)
+			return res, true, err
+		}
+	}
+	return res, false, err
 }
 
 // mayWrite asks whether the account may write to so many recipients.
