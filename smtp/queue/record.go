@@ -94,6 +94,7 @@ func (s *Scheduler) recordAll(group []*pass) {
 
 // settle ends a pass that was recorded, or found to be late.
 func (s *Scheduler) settle(p *pass) {
+	delivered, refused := 0, 0
 	for i := range p.list {
 		v := &p.list[i]
 		if p.err != nil {
@@ -103,9 +104,18 @@ func (s *Scheduler) settle(p *pass) {
 			continue
 		}
 		events.QueueResults.WithLabelValues(outcome(v)).Inc()
+		switch {
+		case v.final && v.result.Outcome == relay.Delivered:
+			delivered++
+		case v.final && v.result.Outcome == relay.Failed && v.result.Code >= 500:
+			refused++
+		}
 		s.log.LogAttrs(s.work, level(v), "attempt", slog.String("event", outcome(v)), slog.String("message_id", p.item.ref), slog.Int64("queue_id", p.item.id),
 			slog.String("rcpt", v.Address.String()), slog.String("remote", remote(v.result)), slog.Int("code", v.result.Code), slog.String("enhanced", v.result.Enhanced.String()),
 			slog.String("text", clean(v.result.Text)))
+	}
+	if s.Outcome != nil && p.item.account != 0 && delivered+refused > 0 {
+		s.Outcome(p.item.account, delivered, refused)
 	}
 	close(p.done)
 }

@@ -25,6 +25,11 @@ type Sending struct {
 	// Permanent says that it can never be delivered.
 	Bounce func(ctx context.Context, in *mail.Incoming, body *spool.Spool, inTx func(context.Context, pgx.Tx) error) error
 
+	// Outcome hears what hosts said of recipients that an account wrote to, once
+	// that is recorded: how many they took, how many they refused for good. It
+	// returns at once. nil: nobody asks.
+	Outcome func(account int64, delivered, refused int)
+
 	Retry  Schedule      // nil: DefaultSchedule
 	Expire time.Duration // when what could not be delivered bounces; 0: DefaultExpire
 	Warn   time.Duration // when the sender is told of the delay; 0: DefaultWarn
