@@ -57,7 +57,7 @@ func (l *Log) Find(ctx context.Context, q Query) ([]Event, error) {
 		w.add(`header_id = ANY(%s)`, headerIDs(q.HeaderID))
 	}
 	if q.Subject != "" {
-		w.add(`lower(subject) LIKE %s`, contains(q.Subject))
+		w.add(`lower(subject) LIKE %s`, contains(strings.ToLower(q.Subject)))
 	}
 	if q.After != 0 {
 		w.add(`id > %s`, q.After)
@@ -153,20 +153,33 @@ const (
 )
 
 // address is the condition that column holds what term says, upper and lower
-// case alike.
+// case of ASCII letters alike.
 func (w *where) address(column, term string, p precision) string {
-	term = strings.ToLower(strings.Trim(strings.TrimSpace(term), "<>"))
-	local, domain, whole := strings.Cut(term, "@")
-	backwards := `(reverse(lower(` + column + `)) COLLATE "C")`
+	term = lowerASCII(strings.Trim(strings.TrimSpace(term), "<>"))
+	local, domain, at := strings.Cut(term, "@")
+	folded := `lower(` + column + ` COLLATE "C")`
+	backwards := `reverse(` + folded + `)`
 	switch {
-	case whole && local != "" && strings.Contains(domain, "."), whole && domain == "localhost" && local != "":
-		return `(` + column + ` <> '' AND ` + backwards + ` = reverse(` + w.arg(term) + `::text))`
-	case whole && local == "" && domain != "":
+	case at && local != "" && (strings.Contains(domain, ".") || domain == "localhost"):
+		arg := w.arg(term)
+		// The first is for scans, the second for the index.
+		return `(` + column + ` <> '' AND ` + folded + ` = ` + arg + ` AND ` + backwards + ` = reverse(` + arg + `::text))`
+	case at && local == "" && domain != "":
 		return `(` + column + ` <> '' AND ` + w.prefix(backwards, reverse("@"+domain)) + `)`
-	case p == exactly && !whole && strings.Contains(term, "."):
+	case p == exactly && !at && strings.Contains(term, "."):
 		return `(` + column + ` <> '' AND (` + w.prefix(backwards, reverse("@"+term)) + ` OR ` + w.prefix(backwards, reverse("."+term)) + `))`
 	}
-	return `lower(` + column + `) LIKE ` + w.arg(contains(term))
+	return folded + ` LIKE ` + w.arg(contains(term))
+}
+
+// lowerASCII folds as lower() does in the C collation.
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 // prefix is a range, which an index serves in every plan; LIKE with a parameter
@@ -185,5 +198,5 @@ func reverse(s string) string {
 
 var likeEscape = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// contains is the LIKE pattern of what holds s.
-func contains(s string) string { return `%` + likeEscape.Replace(strings.ToLower(s)) + `%` }
+// contains is the LIKE pattern of what holds s; s is folded already.
+func contains(s string) string { return `%` + likeEscape.Replace(s) + `%` }

@@ -11,7 +11,7 @@ import (
 // indexed, and two today.
 func story(t *testing.T, l *Log) {
 	t.Helper()
-	yesterday := time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
+	yesterday := time.Now().UTC().Truncate(day).Add(-36 * time.Hour) // or the day before: long enough over to be indexed
 	must(t, makeDayFor(t, l, yesterday.Truncate(day)))
 	now := time.Now()
 	const alice, bob, sub = "Alice@Example.org", "bob@example.test", "bob@lists.example.test"

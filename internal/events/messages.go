@@ -88,7 +88,7 @@ func (l *Log) messageIDs(ctx context.Context, q *Query, p precision) ([]string, 
 		set(` AND header_id = ANY(` + w.arg(headerIDs(q.HeaderID)) + `) AND header_id <> ''`)
 	}
 	if q.Subject != "" {
-		set(` AND lower(subject) LIKE ` + w.arg(contains(q.Subject)))
+		set(` AND lower(subject) LIKE ` + w.arg(contains(strings.ToLower(q.Subject))))
 	}
 	if len(sets) == 0 {
 		set("")

@@ -122,10 +122,11 @@ func makeDay(ctx context.Context, conn *pgx.Conn, d time.Time) error {
 // recorded in it any more, unless a node's clock is slow.
 const indexAfter = time.Hour
 
-// The addresses are indexed backwards, so that a domain is a prefix.
+// The addresses are indexed backwards, so that a domain is a prefix; in the C
+// collation, which folds ASCII letters only, at a fraction of the cost.
 var dayIndexes = []struct{ name, on string }{
-	{"_recipient", `((reverse(lower(recipient))) COLLATE "C") WHERE recipient <> ''`},
-	{"_sender", `((reverse(lower(sender))) COLLATE "C") WHERE sender <> ''`},
+	{"_recipient", `(reverse(lower(recipient COLLATE "C"))) WHERE recipient <> ''`},
+	{"_sender", `(reverse(lower(sender COLLATE "C"))) WHERE sender <> ''`},
 	{"_header_id", `(header_id) WHERE header_id <> ''`},
 }
 

@@ -140,7 +140,7 @@ func (s *Suppressions) List(ctx context.Context, q SuppressionQuery) ([]Suppress
 		w.text += ` AND s.account_id IS NULL`
 	}
 	if q.Contains != "" {
-		w.add(`s.address LIKE %s`, contains(q.Contains))
+		w.add(`s.address LIKE %s`, contains(strings.ToLower(q.Contains)))
 	}
 	if q.Reason != "" {
 		w.add(`s.reason = %s`, string(q.Reason))
