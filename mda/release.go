@@ -94,7 +94,7 @@ func (o *ourselves) Send(ctx context.Context, msg *relay.Message) []relay.Result
 // release delivers a message whose time has come. Forwards are allowed, and
 // success is reported, as if it had just been submitted.
 func (m *MDA) release(ctx context.Context, msg *relay.Message, to []mail.Recipient, body *spool.Spool) error {
-	in := &mail.Incoming{Envelope: msg.Envelope, ID: newID(), Arrived: time.Now()}
+	in := &mail.Incoming{Envelope: msg.Envelope, ID: mail.NewID(), Arrived: time.Now()}
 	in.Recipients, in.HoldUntil = to, time.Time{}
 	p, err := m.plan(ctx, in, body, true)
 	if err != nil {

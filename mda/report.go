@@ -2,9 +2,7 @@ package mda
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
-	"strings"
 
 	"posthouse/internal/events"
 	"posthouse/internal/mail"
@@ -67,12 +65,9 @@ func (p *plan) reportSuccess(ctx context.Context) {
 	}
 }
 
-// newID is an id for a message that begins here.
-func newID() string { return strings.ToLower(rand.Text()[:16]) }
-
 func (p *plan) report(ctx context.Context, kind dsn.Kind, list []dsn.Recipient) error {
 	in, cfg := p.in, &p.mda.cfg
-	report, body, err := dsn.Compose(&dsn.Report{Kind: kind, ID: newID(), Ref: in.ID, ReportingMTA: cfg.Hostname,
+	report, body, err := dsn.Compose(&dsn.Report{Kind: kind, ID: mail.NewID(), Ref: in.ID, ReportingMTA: cfg.Hostname,
 		To: in.From, EnvelopeID: in.EnvelopeID, ArrivalDate: in.Arrived, Recipients: list, Return: in.Return, SMTPUTF8: in.SMTPUTF8,
 		Original: p.body}, cfg.SpoolDir)
 	if err != nil {
