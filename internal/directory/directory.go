@@ -75,10 +75,9 @@ type Hooks struct {
 }
 
 // Attach is called by a server, once, before mail flows. It starts a goroutine
-// each for OnRoutes, Notify and Learn, which Close ends.
+// each for OnRoutes and Notify, which Close ends.
 func (d *Directory) Attach(h Hooks) {
 	d.hooks.Store(&h)
-	d.done.Go(func() { d.recordOutcomes(d.life) })
 	if h.OnRoutes != nil {
 		d.done.Go(func() { d.tellRoutes(d.life, h.OnRoutes) })
 	}
@@ -101,7 +100,6 @@ type Directory struct {
 	resolved  *resolveCache
 	routing   *routing
 	callouts  *callouts
-	outcomes  *outcomes
 	hooks     atomic.Pointer[Hooks] // nil before Attach
 	passwords *seal.Box             // of relays
 	notices   chan struct{}         // something is to be told to a postmaster
@@ -144,7 +142,6 @@ func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
 		resolved:  newResolveCache(),
 		routing:   newRouting(),
 		callouts:  newCallouts(),
-		outcomes:  newOutcomes(),
 		passwords: passwords,
 		notices:   make(chan struct{}, 1),
 		hasher:    newHasher(opts.Key),
