@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"posthouse/internal/events"
+	"posthouse/smtp/queue"
 )
 
 type traceShowCmd struct {
@@ -16,17 +17,8 @@ type traceShowCmd struct {
 // traceView is what trace show prints for programs.
 type traceView struct {
 	events.Message
-	Events  []events.Event `json:"events"`
-	Waiting []waitingView  `json:"waiting"`
-}
-
-// waitingView is a recipient who waits in the queue now.
-type waitingView struct {
-	Recipient string    `json:"recipient"`
-	Next      time.Time `json:"next"` // attempt
-	Attempts  int       `json:"attempts"`
-	Held      bool      `json:"held"`
-	Sending   bool      `json:"sending"` // an attempt is being made
+	Events  []events.Event  `json:"events"`
+	Waiting []queue.Waiting `json:"waiting"`
 }
 
 func (c *traceShowCmd) Run(ctx context.Context, con *console) error {
@@ -95,29 +87,10 @@ func (v *traceView) print(con *console) error {
 			return err
 		}
 	}
-	for _, w := range v.Waiting {
-		if err := con.say("%s", w.sentence(time.Now())); err != nil {
+	for i := range v.Waiting {
+		if err := con.say("%s", waitsFor(&v.Waiting[i], time.Now())); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// sentence says what a recipient waits for.
-func (w *waitingView) sentence(now time.Time) string {
-	s := w.Recipient + ": waits in the queue"
-	switch in := w.Next.Sub(now).Round(time.Second); {
-	case w.Sending:
-		s += ", an attempt is being made now"
-	case w.Held:
-		s += ", held by an operator"
-	case in <= 0:
-		s += ", due now"
-	default:
-		s += ", tried next at " + w.Next.Local().Format(time.DateTime) + ", in " + in.String()
-	}
-	if w.Attempts > 0 {
-		s += "; attempts so far: " + count(new(int64(w.Attempts)))
-	}
-	return s
 }
