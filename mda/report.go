@@ -68,7 +68,7 @@ func (p *plan) reportSuccess(ctx context.Context) {
 func (p *plan) report(ctx context.Context, kind dsn.Kind, list []dsn.Recipient) error {
 	in, cfg := p.in, &p.mda.cfg
 	report, body, err := dsn.Compose(&dsn.Report{Kind: kind, ID: mail.NewID(), Ref: in.ID, ReportingMTA: cfg.Hostname,
-		To: in.From, EnvelopeID: in.EnvelopeID, ArrivalDate: in.Arrived, Recipients: list, Return: in.Return, SMTPUTF8: in.SMTPUTF8,
+		To: in.From, EnvelopeID: in.EnvelopeID, ArrivalDate: in.Arrived, DeliverBy: in.DeliverBy, Recipients: list, Return: in.Return, SMTPUTF8: in.SMTPUTF8,
 		Original: p.body}, cfg.SpoolDir)
 	if err != nil {
 		return err

@@ -50,6 +50,8 @@ type Report struct {
 	To           mail.Address // the original's reverse-path; never the null one
 	EnvelopeID   string       // ENVID, decoded; empty: not said
 	ArrivalDate  time.Time    // of the original
+	HoldUntil    time.Time    // it was not to be sent before (RFC 4865); zero: not asked for
+	DeliverBy    time.Time    // nor to arrive after (RFC 2852); zero: not asked for
 	Recipients   []Recipient  // at least one
 	Return       string       // RET: "FULL", "HDRS", or "", not said
 	SMTPUTF8     bool         // the original came with it: its sender reads UTF-8 in headers

@@ -57,7 +57,7 @@ var cases = map[string]func(*Report){
 			Status: mail.Enhanced{5, 4, 7}, Diagnostic: "no host of far.example took a connection for 5 days"})
 	},
 	"delayed": func(r *Report) {
-		r.Kind = Delayed
+		r.Kind, r.HoldUntil, r.DeliverBy = Delayed, at.Add(-30*time.Second), at.Add(time.Hour)
 		r.Recipients[0].Status, r.Recipients[0].Diagnostic = mail.Enhanced{4, 4, 1}, "connection timed out"
 		r.Recipients[0].RemoteMTA, r.Recipients[0].WillRetryUntil = "", at.Add(5*24*time.Hour)
 	},

@@ -13,14 +13,14 @@ import (
 func (d *document) header(p *printer) {
 	var h gomail.Header
 	h.SetContentType("multipart/report", map[string]string{"report-type": "delivery-status", "boundary": d.boundary})
-	h.Set("MIME-Version", "1.0")
+	h.AddRaw([]byte("MIME-Version: 1.0\r\n"))
 	h.Set("Auto-Submitted", "auto-replied") // RFC 3834 §5
 	if id := d.returned.messageID; id != "" {
 		h.Set("References", id)
 		h.Set("In-Reply-To", id)
 	}
 	h.SetSubject(d.subject())
-	h.Set("Message-ID", "<"+oneWord(d.ID)+"@"+oneWord(d.ReportingMTA)+">")
+	h.AddRaw([]byte("Message-ID: <" + oneWord(d.ID) + "@" + oneWord(d.ReportingMTA) + ">\r\n"))
 	h.Set("To", "<"+oneLine(d.To.String(), maxWords)+">")
 	h.Set("From", "Mail Delivery System <MAILER-DAEMON@"+oneWord(d.ReportingMTA)+">")
 	h.SetDate(d.date())

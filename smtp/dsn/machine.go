@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime/quotedprintable"
 	"strings"
+	"time"
 
 	"posthouse/internal/mail"
 )
@@ -19,6 +20,12 @@ func (d *document) machine(p *printer) {
 	}
 	if !d.ArrivalDate.IsZero() {
 		d.field(&b, "Arrival-Date", stamp(d.ArrivalDate))
+	}
+	if !d.HoldUntil.IsZero() { // RFC 4865 §5
+		d.field(&b, "Future-Release-Request", "until; "+d.HoldUntil.UTC().Format(time.RFC3339))
+	}
+	if !d.DeliverBy.IsZero() { // RFC 2852 §5
+		d.field(&b, "Deliver-By-Date", stamp(d.DeliverBy))
 	}
 	if d.Ref != "" {
 		d.field(&b, "X-Posthouse-Id", d.Ref)

@@ -118,7 +118,8 @@ func (s *Scheduler) tryReport(p *pass) error {
 func (s *Scheduler) compose(p *pass) (*mail.Incoming, *spool.Spool, error) {
 	it := p.item
 	r := &dsn.Report{Kind: p.list[0].kind, ID: mail.NewID(), Ref: it.ref, ReportingMTA: s.q.cfg.Hostname, To: it.From, EnvelopeID: it.EnvelopeID,
-		ArrivalDate: it.created, Return: it.Return, SMTPUTF8: it.SMTPUTF8, RequireTLS: it.RequireTLS}
+		ArrivalDate: it.created, Return: it.Return, SMTPUTF8: it.SMTPUTF8, RequireTLS: it.RequireTLS,
+		HoldUntil: it.HoldUntil, DeliverBy: it.DeliverBy}
 	for i := range p.list {
 		v := &p.list[i]
 		one := dsn.Recipient{Final: v.Address, Original: v.Original, Status: v.result.Enhanced, RemoteMTA: v.result.Host, Diagnostic: diagnostic(v.result)}
