@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -68,9 +69,12 @@ func TestThreeHops(t *testing.T) {
 	}
 	command1("domain", "add", "far.example")
 	command1("account", "add", "bob@far.example", "--password-stdin")
-	last := exim(t, w, "mx.exim.example", peer.Options{Routes: map[string]string{"far.example": far.Listen["smtp"]}, Trust: far.CA})
-	host, port := splitAddress(last.Address)
-	postfix(t, w, "mx.far.example", peer.Options{Routes: map[string]string{"far.example": host + ":" + port}, Trust: w.trust})
+	authority, err := os.ReadFile(far.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := exim(t, w, "mx.exim.example", peer.Options{Routes: map[string]string{"far.example": far.Listen["smtp"]}, Trust: authority})
+	postfix(t, w, "mx.far.example", peer.Options{Routes: map[string]string{"far.example": last.Address}, Trust: w.ca.PEM()})
 	w.dns.Add("far.example. MX 10 mx.far.example.", "_mta-sts.far.example. TXT \"v=STSv1; id=7\"", "mta-sts.far.example. A 127.0.0.1")
 	w.policies.Set("far.example", "enforce", "mx.far.example")
 
@@ -146,11 +150,6 @@ func verifyDKIM(t *testing.T, n *node.Node, domain string, message []byte) {
 	if said := verify(append(message, "more\r\n"...)); strings.Contains(said, "pass") {
 		t.Errorf("a changed message verifies: %s", said)
 	}
-}
-
-func splitAddress(address string) (host, port string) {
-	i := strings.LastIndexByte(address, ':')
-	return address[:i], address[i+1:]
 }
 
 // TestPostfixReports: Postfix knows DSN, takes the wish for a report over from

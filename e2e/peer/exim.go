@@ -100,14 +100,12 @@ func (o *Options) eximFiles() (map[string]string, error) {
 		return nil, err
 	}
 	receiving, sending := "tls_advertise_hosts =\n", "  hosts_avoid_tls = *\n"
-	files := o.certificate()
-	if files == nil {
-		files = make(map[string]string)
-	} else {
+	files := o.certificates()
+	if o.Cert != nil {
 		receiving = "tls_advertise_hosts = *\ntls_certificate = DIR/cert.pem\ntls_privatekey = DIR/key.pem\n"
 	}
-	if o.Trust != "" {
-		sending = "  hosts_require_tls = *\n  tls_verify_hosts = *\n  tls_verify_certificates = " + o.Trust + "\n  tls_verify_cert_hostnames = *\n"
+	if o.Trust != nil {
+		sending = "  hosts_require_tls = *\n  tls_verify_hosts = *\n  tls_verify_certificates = DIR/trust.pem\n  tls_verify_cert_hostnames = *\n"
 	}
 	var routers strings.Builder
 	domains := slices.Sorted(maps.Keys(o.Routes))

@@ -27,7 +27,7 @@ type Options struct {
 	Hostname string            // in its banner, EHLO and Received fields
 	Routes   map[string]string // "host:port" by recipient domain, "" for all others; the next hop's MX are not asked for
 	Cert     *tls.Certificate  // nil: STARTTLS is not offered
-	Trust    string            // file of authorities; with it TLS to the next hop is verified, or nothing is sent
+	Trust    []byte            // authorities, PEM; with them TLS to the next hop is verified, or nothing is sent
 	Settings []string          // more lines of the main configuration
 }
 
@@ -86,12 +86,16 @@ func (o *Options) write(files map[string]string) error {
 	return nil
 }
 
-// certificate are the files of Cert: both servers read them as root. Exim as
-// its own user, so the key may be read by all.
-func (o *Options) certificate() map[string]string {
-	if o.Cert == nil {
-		return nil
+// certificates are the files of Cert and Trust. Exim reads them as its own user,
+// so the key may be read by all.
+func (o *Options) certificates() map[string]string {
+	files := make(map[string]string)
+	if o.Cert != nil {
+		chain, key := nexthop.PEM(*o.Cert)
+		files["cert.pem"], files["key.pem"] = string(chain), string(key)
 	}
-	chain, key := nexthop.PEM(*o.Cert)
-	return map[string]string{"cert.pem": string(chain), "key.pem": string(key)}
+	if o.Trust != nil {
+		files["trust.pem"] = string(o.Trust)
+	}
+	return files
 }

@@ -31,15 +31,11 @@ func TestPeers(t *testing.T) {
 			if err := os.Chmod(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			trust := filepath.Join(dir, "trust.pem")
-			if err := os.WriteFile(trust, ca.PEM(), 0o644); err != nil {
-				t.Fatal(err)
-			}
 			free := nexthop.Start(t, nexthop.Script{})
 			listen := free.Addr.String()
 			free.Close()
 			cert := ca.Issue(time.Hour, "127.0.0.1", name+".example.test")
-			s, err := start(Options{Folder: dir, Listen: listen, Hostname: name + ".example.test", Trust: trust, Cert: &cert,
+			s, err := start(Options{Folder: dir, Listen: listen, Hostname: name + ".example.test", Trust: ca.PEM(), Cert: &cert,
 				Routes: map[string]string{"example.org": hop.Addr.String(), "": "127.0.0.1:1"}})
 			if errors.Is(err, ErrMissing) {
 				t.Skip(err)

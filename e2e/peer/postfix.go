@@ -21,9 +21,8 @@ mail_owner = postfix
 setgid_group = postdrop
 myhostname = HOST
 mydestination =
-inet_interfaces = ADDRESS
+inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-smtp_bind_address_enforce = no
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
 disable_dns_lookups = yes
@@ -42,7 +41,7 @@ queue_run_delay = 1s
 `
 
 const postfixMaster = `
-PORT inet n - n - - smtpd
+LISTEN inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 1 1 qmgr
@@ -77,16 +76,12 @@ func Postfix(o Options) (*Server, error) {
 	if _, err := exec.LookPath("postfix"); err != nil {
 		return nil, fmt.Errorf("Postfix is %w: `make test` as root installs it", ErrMissing)
 	}
-	address, port, err := net.SplitHostPort(o.Listen)
-	if err != nil {
-		return nil, err
-	}
 	main := postfixMain
 	if o.Cert != nil {
 		main += "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = DIR/key.pem, DIR/cert.pem\nsmtpd_tls_received_header = yes\n"
 	}
-	if o.Trust != "" {
-		main += "smtp_tls_security_level = verify\nsmtp_tls_CAfile = " + o.Trust + "\nsmtp_tls_verify_cert_match = hostname\n"
+	if o.Trust != nil {
+		main += "smtp_tls_security_level = verify\nsmtp_tls_CAfile = DIR/trust.pem\nsmtp_tls_verify_cert_match = hostname\n"
 	}
 	main += strings.Join(o.Settings, "\n") + "\n"
 	var routes strings.Builder
@@ -100,12 +95,9 @@ func Postfix(o Options) (*Server, error) {
 		}
 		fmt.Fprintf(&routes, "%s smtp:[%s]:%s\n", domain, host, port)
 	}
-	files := o.certificate()
-	if files == nil {
-		files = make(map[string]string)
-	}
-	files["conf/main.cf"] = strings.NewReplacer("DIR", o.Folder, "HOST", o.Hostname, "ADDRESS", address).Replace(main)
-	files["conf/master.cf"] = strings.Replace(postfixMaster, "PORT", port, 1)
+	files := o.certificates()
+	files["conf/main.cf"] = strings.NewReplacer("DIR", o.Folder, "HOST", o.Hostname).Replace(main)
+	files["conf/master.cf"] = strings.Replace(postfixMaster, "LISTEN", o.Listen, 1)
 	files["conf/transport"] = routes.String()
 	if err := o.write(files); err != nil {
 		return nil, err
@@ -123,9 +115,10 @@ func Postfix(o Options) (*Server, error) {
 	// The check makes the folders of the queue. postfix start-fg would put a
 	// shell between us and the master.
 	check := exec.Command("postfix", "-c", conf, "check")
-	if err := check.Run(); err != nil {
-		return nil, fmt.Errorf("postfix check: %w\n%s", err, s.Log())
+	if out, err := check.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("postfix check: %w\n%s", err, out)
 	}
+	var err error
 	if s.process, err = child.Start(exec.Command("/usr/lib/postfix/sbin/master", "-c", conf, "-s")); err != nil {
 		return nil, err
 	}
