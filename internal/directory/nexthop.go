@@ -3,9 +3,11 @@ package directory
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"posthouse/internal/mail"
 )
@@ -30,7 +32,7 @@ type Route struct {
 
 // Host is a next hop. Port 0 is the relay's own, 25.
 type Host struct {
-	Name string // host name in A-labels, or an address without brackets
+	Name string // host name in A-labels, an address without brackets, or the path of a Unix socket
 	Port uint16
 }
 
@@ -90,11 +92,20 @@ func ParseTLSMode(s string) (TLSMode, error) {
 	return 0, fmt.Errorf("tls %q: write opportunistic, verified, implicit or never: %w", s, ErrInvalid)
 }
 
-// ParseHost reads "name", "name:port", "192.0.2.1:port", "[2001:db8::1]:port"
-// or a bare address. ErrInvalid.
+// maxSocket bounds the path of a socket: sun_path of unix(7) with its NUL.
+const maxSocket = 107
+
+// ParseHost reads "name", "name:port", "192.0.2.1:port", "[2001:db8::1]:port",
+// a bare address, or the path of a Unix socket, "/run/lmtp". ErrInvalid.
 func ParseHost(s string) (Host, error) {
 	bad := func(why string) (Host, error) {
 		return Host{}, fmt.Errorf("next hop %q: %s: %w", s, why, ErrInvalid)
+	}
+	if strings.HasPrefix(s, "/") {
+		if len(s) > maxSocket || path.Clean(s) != s || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {
+			return bad("not the path of a socket")
+		}
+		return Host{Name: s}, nil
 	}
 	if a, ok := literal(s); ok {
 		return Host{Name: a}, nil
@@ -149,8 +160,11 @@ func (h Host) String() string {
 // loopback reports whether the host is on this machine for certain.
 func (h Host) loopback() bool {
 	a, err := netip.ParseAddr(h.Name)
-	return err == nil && a.IsLoopback() || h.Name == "localhost"
+	return err == nil && a.IsLoopback() || h.Name == "localhost" || h.socket()
 }
+
+// socket reports whether the host is a Unix socket.
+func (h Host) socket() bool { return strings.HasPrefix(h.Name, "/") }
 
 // checkWay vets and folds what a person gave. ErrInvalid.
 func checkWay(w Way) (Way, error) {
@@ -181,7 +195,7 @@ func checkWay(w Way) (Way, error) {
 	}
 	if w.SOCKS5 != "" {
 		h, err := ParseHost(w.SOCKS5)
-		if err != nil || h.Port == 0 {
+		if err != nil || h.Port == 0 { // a socket has none
 			return w, fmt.Errorf("socks5 %q: write HOST:PORT, as 127.0.0.1:1080: %w", w.SOCKS5, ErrInvalid)
 		}
 		w.SOCKS5 = h.String()

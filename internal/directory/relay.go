@@ -96,15 +96,15 @@ func checkRelay(r Relay, password string) (Relay, error) {
 	secret := true // every host is one that a password may go to in clear
 	for i, h := range r.Hosts {
 		switch {
-		case h.Port != 0 || r.LMTP:
+		case h.Port != 0 || r.LMTP || h.socket():
 		case r.TLS == TLSImplicit:
 			r.Hosts[i].Port = 465
 		case r.User != "":
 			r.Hosts[i].Port = 587
 		}
 		secret = secret && h.loopback()
-		if r.LMTP && (h.Port == 0 || h.Port == 25) {
-			return r, fmt.Errorf("relay %s: LMTP needs a port, and it is never 25 (RFC 2033 §5): write %s:24 or so: %w", name, h.Name, ErrInvalid)
+		if r.LMTP && !h.socket() && (h.Port == 0 || h.Port == 25) {
+			return r, fmt.Errorf("relay %s: LMTP needs a port, and it is never 25 (RFC 2033 §5): write %s:24 or the path of a socket: %w", name, h.Name, ErrInvalid)
 		}
 	}
 	switch {

@@ -88,6 +88,22 @@ func (d *Directory) RouteFor(ctx context.Context, sender mail.Address, domain st
 	return r.route(sender, domain)
 }
 
+// RelayRoute is the route of mail that takes a relay. ErrNotFound, ErrNoKey.
+func (d *Directory) RelayRoute(ctx context.Context, name string) (Route, error) {
+	r, err := d.routes(ctx)
+	if err != nil {
+		return Route{}, fmt.Errorf("relay %s: %w", name, err)
+	}
+	name = strings.ToLower(name)
+	if route, ok := r.relays[name]; ok {
+		return route, nil
+	}
+	if err := r.broken[name]; err != nil {
+		return Route{}, fmt.Errorf("relay %s: %w", name, err)
+	}
+	return Route{}, fmt.Errorf("relay %s: %w", name, ErrNotFound)
+}
+
 // RouteKey is the Key of RouteFor. It neither fails nor waits long: inside a
 // transaction that holds a connection it must not need another one. What was
 // keyed by routes that had just changed is put right after OnRoutes.

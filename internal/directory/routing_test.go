@@ -28,7 +28,7 @@ func TestParseHost(t *testing.T) {
 	for in, want := range map[string]Host{
 		"smtp.example.org": {"smtp.example.org", 0}, "SMTP.Example.org:587": {"smtp.example.org", 587}, "127.0.0.1": {"127.0.0.1", 0},
 		"127.0.0.1:25": {"127.0.0.1", 25}, "[127.0.0.1]": {"127.0.0.1", 0}, "2001:db8::1": {"2001:db8::1", 0}, "[2001:DB8::1]:2525": {"2001:db8::1", 2525},
-		"[2001:db8::1]": {"2001:db8::1", 0}, "localhost:24": {"localhost", 24}, "bücher.test:25": {"xn--bcher-kva.test", 25},
+		"[2001:db8::1]": {"2001:db8::1", 0}, "localhost:24": {"localhost", 24}, "/run/dovecot/lmtp": {"/run/dovecot/lmtp", 0}, "bücher.test:25": {"xn--bcher-kva.test", 25},
 	} {
 		got, err := ParseHost(in)
 		if err != nil || got != want {
@@ -38,7 +38,7 @@ func TestParseHost(t *testing.T) {
 			t.Errorf("%q comes back from %q as %+v, %v", in, got.String(), again, err)
 		}
 	}
-	for _, in := range []string{"", ":25", "a b", "host:", "host:0", "host:65536", "host:x", "-a:25", "fe80::1%eth0", "[::1", "a@b", "smtp://x", "host:25:26", "x\x00"} {
+	for _, in := range []string{"", ":25", "a b", "host:", "host:0", "host:65536", "host:x", "-a:25", "fe80::1%eth0", "[::1", "a@b", "smtp://x", "host:25:26", "x\x00", "/run/../x", "/a\nb", "/" + strings.Repeat("x", 107)} {
 		if got, err := ParseHost(in); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %+v, %v", in, got, err)
 		}
@@ -184,6 +184,7 @@ func TestRelayIsRefused(t *testing.T) {
 		"password in clear":  {Relay{Name: "x", Hosts: h, User: "u", TLS: TLSNever}, "p"},
 		"LMTP on 25":         {Relay{Name: "x", Hosts: []Host{hop("a.test:25")}, LMTP: true}, ""},
 		"LMTP without port":  {Relay{Name: "x", Hosts: h, LMTP: true}, ""},
+		"a proxy's socket":   {Relay{Name: "x", Hosts: h, Way: Way{SOCKS5: "/run/x"}}, ""},
 		"two sources":        {Relay{Name: "x", Hosts: h, Way: Way{Source: append(ip("192.0.2.1"), ip("192.0.2.2")...)}}, ""},
 		"no source":          {Relay{Name: "x", Hosts: h, Way: Way{Source: ip("0.0.0.0")}}, ""},
 		"its own fallback":   {Relay{Name: "x", Hosts: h, Fallback: "x"}, ""},
@@ -200,6 +201,12 @@ func TestRelayIsRefused(t *testing.T) {
 		if _, err := d.SetRule(ctx, r); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", r, err)
 		}
+	}
+	must(t, second(d.AddRelay(ctx, Relay{Name: "socket", Hosts: []Host{hop("/run/lmtp")}, LMTP: true}, "", false)))
+	must(t, d.RemoveRelay(ctx, "socket"))
+	madeUp := node(t, d.pool, Options{MadeUp: true})
+	if err := second(madeUp.AddRelay(ctx, Relay{Name: "x", Hosts: h, User: "u"}, "p", false)); !errors.Is(err, ErrNoKey) {
+		t.Errorf("without the site's key: %v", err)
 	}
 	dry := DryRun(ctx)
 	must(t, second(d.AddRelay(dry, Relay{Name: "x", Hosts: h}, "", false)))

@@ -148,14 +148,27 @@ func (d *Directory) Allow(ctx context.Context, account int64, n int) error {
 	return r.answer(n)
 }
 
-// MaySend says what Allow would, and counts nothing. It serves RCPT, with the
-// recipients of the message so far.
+// strike notes that the limit turned an account away.
+const strike = `UPDATE sending_count AS c SET (five, hour, fives, hours, refused, delivered, failed, granted) = (
+	SELECT r.five, r.hour, r.fives, r.hours, r.refused[:11] || r.refused[12] + $2::int, r.delivered, r.failed, false FROM (` + rolled + `) r)
+	FROM ` + limitsOf + ` p WHERE c.account_id = $1 RETURNING ` + sendingColumns
+
+// MaySend says what Allow would, and counts no recipient. It serves RCPT, with
+// the recipients of the message so far.
 func (d *Directory) MaySend(ctx context.Context, account int64, n int) error {
 	r, err := d.sending(ctx, account, d.opts.Sending.Lenient)
 	if err != nil {
 		return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot check the sending limit, try again later", err)
 	}
 	r.granted = r.Blocked.IsZero() && (r.Hourly < 0 || r.LastHour+n <= r.Hourly) && (r.Daily < 0 || r.LastDay+n <= r.Daily)
+	// One for five minutes is enough: it is spans that are counted.
+	if !r.granted && r.Blocked.IsZero() && r.refused[fives-1] == 0 && !d.opts.Sending.Lenient {
+		struck, err := d.countSending(ctx, strike, account, 1, false)
+		if err != nil {
+			return mail.Defer(451, mail.Enhanced{4, 3, 0}, "Cannot check the sending limit, try again later", err)
+		}
+		d.watchSending(account, &struck, 0)
+	}
 	return r.answer(n)
 }
 
