@@ -21,6 +21,9 @@ func (c *conn) received(tx *transaction, to []mail.Recipient, at time.Time) []by
 		fmt.Fprintf(&b, "\r\n\t(%s %s)", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite))
 	}
 	fmt.Fprintf(&b, "\r\n\tid %s", tx.id)
+	if tx.Priority != 0 { // RFC 6710 §4.2
+		fmt.Fprintf(&b, "\r\n\tpriority %d", tx.Priority)
+	}
 	if len(tx.Recipients) == 1 && len(to) == 1 {
 		fmt.Fprintf(&b, "\r\n\tfor <%s>", to[0].Address)
 	}
