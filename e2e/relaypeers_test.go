@@ -132,7 +132,7 @@ func verifyDKIM(t *testing.T, n *node.Node, domain string, message []byte) {
 		t.Fatal(err)
 	}
 	verify := func(message []byte) string {
-		cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", filepath.Join("testdata", "dkim.py"), write(t, folder(t), "keys.json", file))
+		cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", filepath.Join("testdata", "verify.py"), write(t, folder(t), "keys.json", file))
 		cmd.Stdin = bytes.NewReader(message)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
