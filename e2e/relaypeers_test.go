@@ -113,19 +113,17 @@ func verifyDKIM(t *testing.T, n *node.Node, domain string, message []byte) {
 	if err := exec.Command("/usr/bin/python3", "-c", "import dkim, nacl").Run(); err != nil {
 		t.Skip("Debian's python3-dkim and python3-nacl are not installed: the signatures are not verified by a second implementation")
 	}
-	out, err := n.Command(t.Context(), "", "domain", "dns", domain, "--json")
+	out, err := n.Command(t.Context(), "", "domain", "dkim", "list", domain, "--json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var records []struct{ Name, Type, Value string }
-	if err := json.Unmarshal([]byte(out), &records); err != nil {
+	var published []struct{ Name, Record string }
+	if err := json.Unmarshal([]byte(out), &published); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	keys := make(map[string]string)
-	for _, r := range records {
-		if strings.Contains(r.Name, "._domainkey.") {
-			keys[strings.TrimSuffix(r.Name, ".")+"."] = r.Value
-		}
+	for _, k := range published {
+		keys[strings.TrimSuffix(k.Name, ".")+"."] = k.Record
 	}
 	file, err := json.Marshal(keys)
 	if err != nil {
