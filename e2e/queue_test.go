@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"posthouse/internal/test/nexthop"
 )
@@ -88,4 +89,23 @@ func TestQueueForPeople(t *testing.T) {
 			t.Errorf("trace does not tell of %q:\n%s", want, out)
 		}
 	}
+}
+
+// TestHeldByItsSender: FUTURERELEASE keeps a message back for as long as was
+// asked, and DELIVERBY returns one that cannot be there in time.
+func TestHeldByItsSender(t *testing.T) {
+	t.Parallel()
+	w, n := sending(t)
+	from := sender(t, n, "future")
+	hop := w.domain(t, "future.example", nexthop.Script{})
+	w.domain(t, "never.example", nexthop.Script{Replies: map[string]string{"MAIL": "451 4.3.0 not today"}})
+	began := time.Now()
+	outgoing{from: from, params: "HOLDFOR=4", to: []string{"later@future.example"}}.submit(t, n)
+	outgoing{from: from, to: []string{"now@future.example"}}.submit(t, n)
+	outgoing{from: from, params: "BY=3;R", to: []string{"bob@never.example"}}.submit(t, n)
+	list := hop.Wait(t, 2)
+	if took := time.Since(began); took < 4*time.Second || list[0].To()[0] != "now@future.example" {
+		t.Errorf("held for 4 s, the message came after %s; the first was for %s", took, list[0].To())
+	}
+	parseReport(t, awaitMail(t, n, from, 1)[0]).says(t, "bob@never.example", "failed", "5.4.7", "not today")
 }
