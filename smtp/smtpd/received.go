@@ -15,7 +15,7 @@ import (
 // learn of each other.
 func (c *conn) received(tx *transaction, to []mail.Recipient, at time.Time) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "Received: from %s (%s)\r\n", c.helo, c.from())
+	fmt.Fprintf(&b, "Received: from %s (%s)\r\n", c.helo, c.from(c.name.String()))
 	fmt.Fprintf(&b, "\tby %s with %s", c.srv.cfg.Hostname, c.with(tx))
 	if s := c.client.TLSState; s != nil {
 		fmt.Fprintf(&b, "\r\n\t(%s %s)", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite))
@@ -33,8 +33,8 @@ func (c *conn) received(tx *transaction, to []mail.Recipient, at time.Time) []by
 
 // from is the TCP-info of the client: its name by the DNS, where it has one, and
 // its address as a literal.
-func (c *conn) from() string {
-	if name := c.name.String(); name != "" {
+func (c *conn) from(name string) string {
+	if name != "" {
 		return name + " " + c.literal()
 	}
 	return c.literal()

@@ -70,8 +70,8 @@ func (c *conn) tell(e events.Event) {
 	}
 }
 
-// remote names the client in the record.
-func (c *conn) remote() string { return c.helo + " (" + c.from() + ")" }
+// remote names the client in the record, where nobody waits for the DNS.
+func (c *conn) remote() string { return c.helo + " (" + c.from(c.name.soFar()) + ")" }
 
 func (c *conn) tlsVersion() string {
 	if c.client.TLSState == nil {

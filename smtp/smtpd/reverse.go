@@ -72,6 +72,18 @@ func (n *name) String() string {
 	return n.text
 }
 
+// soFar is the name if it is known already.
+func (n *name) soFar() string {
+	if n != nil {
+		select {
+		case <-n.known:
+			return n.text
+		default:
+		}
+	}
+	return ""
+}
+
 // welcomed asks Config.Welcome about a client, and answers one that is not.
 func (c *conn) welcomed() bool {
 	if c.mode != MX || c.srv.cfg.Welcome == nil || !c.client.Remote.IsValid() {
