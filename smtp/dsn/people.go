@@ -81,10 +81,11 @@ func (d *document) tell(b *bytes.Buffer, r *Recipient) {
 	case said == "":
 	case r.RemoteMTA != "":
 		paragraph(b, in, "The server %s said:", oneWord(r.RemoteMTA))
-		paragraph(b, quote, "%s", said)
 	default:
 		paragraph(b, in, "In detail:")
-		paragraph(b, quote, "%s", said)
+	}
+	if said != "" { // as far as a line may reach, so that it can be searched for and copied whole
+		fmt.Fprintf(b, "%s%s\r\n", quote, fold(said, quote, 400))
 	}
 	if d.Kind == Delayed && !r.WillRetryUntil.IsZero() {
 		paragraph(b, in, "It will be tried until %s (%s). If that fails, you will be told.", stamp(r.WillRetryUntil), span(r.WillRetryUntil.Sub(d.date())))
