@@ -115,7 +115,7 @@ func (m *MDA) release(ctx context.Context, msg *relay.Message, to []mail.Recipie
 // result is what the queue hears.
 func (m *MDA) result(err error) relay.Result {
 	r := relay.Result{Outcome: relay.Delivered, Stage: relay.StageDot, Host: m.cfg.Hostname, Code: 250, Enhanced: mail.Enhanced{2, 0, 0},
-		Text: "250 2.0.0 Stored", DSN: true, At: time.Now()} // DSN: what was asked for is reported here
+		Text: "Stored", DSN: true, At: time.Now()} // DSN: what was asked for is reported here
 	if err == nil {
 		return r
 	}

@@ -75,11 +75,19 @@ type Recipient struct {
 	Final          mail.Address  // where it was to go at last
 	Original       string        // ORCPT, decoded: "rfc822;bob@example.org"; empty: not said
 	Status         mail.Enhanced // zero: that of the Kind
-	RemoteMTA      string        // the host that decided, a name or an address literal; empty: we did
-	Diagnostic     string        // its reply, "550 5.1.1 No such user"; without a RemoteMTA our own reason
+	RemoteMTA      string        // the host it came to that with, a name or an address literal; empty: we decided
+	Diagnostic     string        // its reply, "550 5.1.1 No such user"; what begins with no code is our own reason
 	LastAttempt    time.Time     // zero: not told
 	WillRetryUntil time.Time     // with Delayed; zero: not told
 }
+
+// quotes reports whether the diagnostic is another server's reply.
+func (r *Recipient) quotes() bool {
+	d := r.Diagnostic
+	return r.RemoteMTA != "" && len(d) >= 3 && d[0] >= '2' && d[0] <= '5' && isDigit(d[1]) && isDigit(d[2]) && (len(d) == 3 || d[3] == ' ' || d[3] == '-')
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // status is that of the report's kind unless the recipient has one.
 func (r *Report) status(rcpt *Recipient) mail.Enhanced {

@@ -58,8 +58,8 @@ var cases = map[string]func(*Report){
 	},
 	"delayed": func(r *Report) {
 		r.Kind, r.HoldUntil, r.DeliverBy = Delayed, at.Add(-30*time.Second), at.Add(time.Hour)
-		r.Recipients[0].Status, r.Recipients[0].Diagnostic = mail.Enhanced{4, 4, 1}, "connection timed out"
-		r.Recipients[0].RemoteMTA, r.Recipients[0].WillRetryUntil = "", at.Add(5*24*time.Hour)
+		r.Recipients[0].Status, r.Recipients[0].Diagnostic = mail.Enhanced{4, 4, 1}, "nothing was heard for 5 minutes"
+		r.Recipients[0].WillRetryUntil = at.Add(5 * 24 * time.Hour)
 	},
 	"delivered": func(r *Report) {
 		r.Kind = Delivered

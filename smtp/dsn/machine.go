@@ -52,9 +52,9 @@ func (d *document) recipient(b *bytes.Buffer, r *Recipient) {
 		d.field(b, "Remote-MTA", "dns; "+oneWord(r.RemoteMTA))
 	}
 	if r.Diagnostic != "" {
-		kind := "smtp; "
-		if r.RemoteMTA == "" {
-			kind = "X-Posthouse; "
+		kind := "X-Posthouse; "
+		if r.quotes() {
+			kind = "smtp; "
 		}
 		d.field(b, "Diagnostic-Code", kind+r.Diagnostic)
 	}

@@ -79,8 +79,10 @@ func (d *document) tell(b *bytes.Buffer, r *Recipient) {
 	said := oneLine(r.Diagnostic, maxWords)
 	switch {
 	case said == "":
-	case r.RemoteMTA != "":
+	case r.quotes():
 		paragraph(b, in, "The server %s said:", oneWord(r.RemoteMTA))
+	case r.RemoteMTA != "":
+		paragraph(b, in, "In detail, with the server %s:", oneWord(r.RemoteMTA))
 	default:
 		paragraph(b, in, "In detail:")
 	}
