@@ -146,7 +146,6 @@ type owed struct {
 	event    Event
 	found    bool // it is still kept
 	attempts int  // with this one
-	created  time.Time
 	result   attempt
 }
 
@@ -187,8 +186,8 @@ func (h *Hooks) claim(ctx context.Context, hook, lease int64, size int) ([]owed,
 		 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED),
 		taken AS (UPDATE hook_delivery d SET lease = $3, next_at = now() + $4::interval, attempts = d.attempts + 1, tried_at = now()
 		 FROM due WHERE d.hook_id = due.hook_id AND d.event_id = due.event_id
-		 RETURNING d.event_id, d.event_at, d.message, d.attempts, d.created_at)
-		SELECT t.event_id, t.attempts, t.created_at, t.event_at, t.message, e.id IS NOT NULL, coalesce(e.kind, ''), coalesce(nullif(e.header_id, ''), r.header_id, ''),
+		 RETURNING d.event_id, d.event_at, d.message, d.attempts)
+		SELECT t.event_id, t.attempts, t.event_at, t.message, e.id IS NOT NULL, coalesce(e.kind, ''), coalesce(nullif(e.header_id, ''), r.header_id, ''),
 		 coalesce(nullif(e.sender, ''), r.sender, ''), coalesce(e.recipient, ''), coalesce(nullif(e.subject, ''), r.subject, ''), coalesce(e.remote, ''),
 		 coalesce(e.code, 0), coalesce(e.enhanced, ''), coalesce(e.text, ''), coalesce(e.tls, ''), coalesce(e.size, 0)
 		FROM taken t LEFT JOIN event e ON e.message = t.message AND e.id = t.event_id AND e.at = t.event_at
@@ -199,7 +198,7 @@ func (h *Hooks) claim(ctx context.Context, hook, lease int64, size int) ([]owed,
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o owed, err error) {
 		e := &o.event
-		err = row.Scan(&e.ID, &o.attempts, &o.created, &e.At, &e.Message, &o.found, &e.Kind, &e.HeaderID, &e.From, &e.Recipient, &e.Subject,
+		err = row.Scan(&e.ID, &o.attempts, &e.At, &e.Message, &o.found, &e.Kind, &e.HeaderID, &e.From, &e.Recipient, &e.Subject,
 			&e.Remote, &e.Code, &e.Enhanced, &e.Text, &e.TLS, &e.Size)
 		e.At = e.At.UTC()
 		return o, err
@@ -235,6 +234,16 @@ func (h *Hooks) backoff(n int) time.Duration {
 	return d + rand.N(d/10+1)
 }
 
+// sqlRecord takes the hook, the lease, the events that were taken, those that
+// were not with the pause before the next attempt and the reason, whether to
+// give up at once, whether these attempts count, and when to give up. Times are
+// the database's: the nodes' clocks may differ.
+const sqlRecord = `WITH done AS (DELETE FROM hook_delivery WHERE hook_id = $1 AND event_id = ANY($3) AND lease = $2)
+ UPDATE hook_delivery d SET lease = NULL, next_at = now() + f.wait, code = f.code, error = f.error, attempts = d.attempts - CASE WHEN $9 THEN 0 ELSE 1 END,
+  given_up_at = CASE WHEN f.over OR $9 AND now() + f.wait > d.created_at + $10::interval THEN now() END
+ FROM unnest($4::bigint[], $5::interval[], $6::int[], $7::text[], $8::boolean[]) f(event_id, wait, code, error, over)
+ WHERE d.hook_id = $1 AND d.event_id = f.event_id AND d.lease = $2 RETURNING d.given_up_at IS NOT NULL`
+
 // record writes what came of the attempts, unless another node has taken them
 // over since. With stopping, those that failed are given back as if they had
 // not been made: it may have been us who broke them off.
@@ -243,32 +252,34 @@ func (h *Hooks) record(ctx context.Context, hook *Hook, lease int64, list []owed
 	var waits []time.Duration
 	var codes []int32
 	var errs []string
-	var givenUp []bool
+	var over []bool
 	for i := range list {
 		o := &list[i]
 		if o.result.ok {
 			done = append(done, o.event.ID)
-			hookRequests.WithLabelValues("ok").Inc()
 			continue
 		}
 		wait := h.backoff(o.attempts)
-		late := !o.found || time.Since(o.created)+wait > h.opts.GiveUp
 		if stopping {
-			wait, late = 0, false
-		} else if late {
-			hookRequests.WithLabelValues("given_up").Inc()
-		} else {
-			hookRequests.WithLabelValues("failed").Inc()
+			wait = 0
 		}
-		failed, waits, givenUp = append(failed, o.event.ID), append(waits, wait), append(givenUp, late)
+		failed, waits, over = append(failed, o.event.ID), append(waits, wait), append(over, !o.found)
 		codes, errs = append(codes, int32(o.result.code)), append(errs, o.result.err)
 	}
-	_, err := h.pool.Exec(ctx, `WITH done AS (DELETE FROM hook_delivery WHERE hook_id = $1 AND event_id = ANY($3) AND lease = $2)
-		UPDATE hook_delivery d SET lease = NULL, next_at = now() + f.wait, code = f.code, error = f.error,
-		 attempts = CASE WHEN $9 THEN d.attempts - 1 ELSE d.attempts END, given_up_at = CASE WHEN f.late THEN now() END
-		FROM unnest($4::bigint[], $5::interval[], $6::int[], $7::text[], $8::boolean[]) f(event_id, wait, code, error, late)
-		WHERE d.hook_id = $1 AND d.event_id = f.event_id AND d.lease = $2`, hook.ID, lease, done, failed, waits, codes, errs, givenUp, stopping)
+	hookRequests.WithLabelValues("ok").Add(float64(len(done)))
+	rows, err := h.pool.Query(ctx, sqlRecord, hook.ID, lease, done, failed, waits, codes, errs, over, !stopping, h.opts.GiveUp)
 	if err != nil {
+		return fmt.Errorf("record what a hook took: %w", err)
+	}
+	var givenUp bool
+	if _, err := pgx.ForEachRow(rows, []any{&givenUp}, func() error {
+		if givenUp {
+			hookRequests.WithLabelValues("given_up").Inc()
+		} else if !stopping {
+			hookRequests.WithLabelValues("failed").Inc()
+		}
+		return nil
+	}); err != nil {
 		return fmt.Errorf("record what a hook took: %w", err)
 	}
 	return nil
@@ -300,17 +311,25 @@ func (h *Hooks) judge(ctx context.Context, hook *Hook, list []owed) (more bool, 
 		return true, err
 	case asked == 0:
 		return true, nil
-	case hook.FailingSince != nil && time.Since(*hook.FailingSince) > h.opts.GiveUp:
-		return false, h.disable(ctx, hook, "it took nothing for "+h.opts.GiveUp.String()+"; the last attempt: "+list[len(list)-1].result.words())
 	}
 	hook.failures++
 	block := time.Duration(0)
 	if hook.failures >= blockAfter {
 		block = min(h.opts.Block<<min(hook.failures-blockAfter, 10), blockMost)
 	}
-	_, err = h.pool.Exec(ctx, `UPDATE hook SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
-		blocked_until = CASE WHEN $2::interval > '0' THEN now() + $2::interval END WHERE id = $1`, hook.ID, block)
-	return err == nil && block == 0, err
+	var hopeless bool
+	err = h.pool.QueryRow(ctx, `UPDATE hook SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
+		blocked_until = CASE WHEN $2::interval > '0' THEN now() + $2::interval END WHERE id = $1
+		RETURNING now() > failing_since + $3::interval`, hook.ID, block, h.opts.GiveUp).Scan(&hopeless)
+	switch {
+	case err == pgx.ErrNoRows: // it was removed meanwhile
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("note the failure of hook %d: %w", hook.ID, err)
+	case hopeless:
+		return false, h.disable(ctx, hook, "it took nothing for "+h.opts.GiveUp.String()+"; the last attempt: "+list[len(list)-1].result.words())
+	}
+	return block == 0, nil
 }
 
 func (h *Hooks) disable(ctx context.Context, hook *Hook, why string) error {

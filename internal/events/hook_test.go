@@ -291,6 +291,27 @@ func TestHookGivesUp(t *testing.T) {
 	}
 }
 
+// A hook that has taken nothing for the whole time is disabled, and says why.
+func TestHopelessHookIsDisabled(t *testing.T) {
+	l := open(t)
+	h := hooksOn(t, l.pool, quick())
+	e := listen(t, answers(500))
+	hook, _ := addHook(t, h, Hook{URL: e.URL})
+	_, err := l.pool.Exec(t.Context(), `UPDATE hook SET failing_since = now() - interval '73 hours', failures = 9`)
+	must(t, err)
+	must(t, l.askHooks(t.Context()))
+	record(t, l, Event{Kind: Delivered, Message: "m1"}, Event{Kind: Delivered, Message: "m2"})
+	start(t, h)
+	within(t, 10*time.Second, "the hook disabled", func() bool {
+		seen, err := h.Hook(t.Context(), hook.ID)
+		must(t, err)
+		return seen.Disabled != nil && strings.Contains(seen.DisabledWhy, "500")
+	})
+	if n := e.requests(); n != 1 {
+		t.Errorf("%d requests, want one probe", n)
+	}
+}
+
 // A hook that stalls does not delay another, and is left alone after a while.
 func TestSlowHookDelaysNoOther(t *testing.T) {
 	l := open(t)
