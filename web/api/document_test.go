@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 )
 
 var noTime time.Time
+
+func init() { openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder) }
 
 // document is openapi.json, as somebody else's program reads it.
 type document struct {
@@ -62,8 +65,8 @@ func (d *document) problem(body []byte, resp *http.Response) error {
 	if got := resp.Header.Get("Content-Type"); got != "application/problem+json" {
 		return fmt.Errorf("content type %q", got)
 	}
-	value, err := decode(body)
-	if err != nil {
+	var value any
+	if err := json.Unmarshal(body, &value); err != nil {
 		return err
 	}
 	return d.spec.Components.Schemas["Problem"].Value.VisitJSON(value)

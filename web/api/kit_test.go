@@ -32,6 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type house struct {
 	t        testing.TB
 	pool     *pgxpool.Pool
+	dirPool  *pgxpool.Pool // the directory's own: a test can take it away
 	store    *mailstore.Store
 	dir      *directory.Directory
 	events   *events.Log
@@ -46,11 +47,12 @@ type house struct {
 
 func open(t testing.TB, change func(*Config)) *house {
 	t.Helper()
-	h := &house{t: t, pool: pgtest.Pool(t), accounts: make(map[string]int64), document: openDocument(t)}
+	url := pgtest.URL(t)
+	h := &house{t: t, pool: pgtest.PoolOn(t, url), dirPool: pgtest.PoolOn(t, url), accounts: make(map[string]int64), document: openDocument(t)}
 	log := slog.New(slog.DiscardHandler)
 	h.store = storetest.OpenOn(t, h.pool, mailstore.Options{})
 	var err error
-	h.dir, err = directory.New(h.pool, directory.Options{Key: bytes.Repeat([]byte{7}, directory.MinKey), Hostname: "mx.example.test",
+	h.dir, err = directory.New(h.dirPool, directory.Options{Key: bytes.Repeat([]byte{7}, directory.MinKey), Hostname: "mx.example.test",
 		Log: log, OnCreate: func(ctx context.Context, tx pgx.Tx, id int64) error {
 			return h.store.InitAccount(ctx, tx, mailstore.AccountID(id))
 		}})
@@ -69,7 +71,12 @@ func open(t testing.TB, change func(*Config)) *house {
 	_, err = h.dir.AddAlias(t.Context(), addr("info@example.test"), addr("alice@example.test"))
 	must(t, err)
 	h.key, h.bobKey = h.newKey("alice@example.test"), h.newKey("bob@example.test")
-	c := Config{Hostname: "mx.example.test", Directory: h.dir, Events: h.events, Plain: true, SpoolDir: t.TempDir(), Log: log}
+	c := Config{Hostname: "mx.example.test", Directory: h.dir, Events: h.events, Plain: true, SpoolDir: t.TempDir(), Log: log,
+		Suppressions: events.NewSuppressions(h.pool)}
+	c.Unsubscriber, err = events.NewUnsubscriber(bytes.Repeat([]byte{7}, directory.MinKey))
+	must(t, err)
+	c.Hooks, err = events.NewHooks(h.pool, events.HookOptions{Key: bytes.Repeat([]byte{7}, directory.MinKey), Log: log})
+	must(t, err)
 	c.Deliverer = mda.New(mda.Config{Directory: h.dir, Store: h.store, Queue: queue.New(queue.Config{Pool: h.pool, Store: h.store}),
 		Capture: &mda.CaptureTo{Account: h.accounts["captured@example.test"]}})
 	if change != nil {

@@ -117,7 +117,7 @@ type held struct {
 // parseHeld reads what skeleton wrote in a string's place.
 func parseHeld(s string, in *spool.Spool) (*held, error) {
 	h := &held{spool: in}
-	if _, err := fmt.Sscanf(s, "%d %d", &h.at, &h.n); err != nil || h.at < 0 || h.n < 0 || h.at+h.n > in.Size() {
+	if _, err := fmt.Sscanf(s, "%d %d", &h.at, &h.n); err != nil || h.at < 0 || h.n < 0 || h.n > in.Size() || h.at > in.Size()-h.n {
 		return nil, errors.New("not a string that was left out") // its name was written with escapes
 	}
 	return h, nil
