@@ -65,7 +65,7 @@ func (d *document) opening(b *bytes.Buffer) {
 // tell is about one recipient.
 func (d *document) tell(b *bytes.Buffer, r *Recipient) {
 	const in, quote = "    ", "      > "
-	fmt.Fprintf(b, "\r\n  %s\r\n", oneLine(readable(r.Final), maxWords))
+	fmt.Fprintf(b, "\r\n  %s\r\n", oneLine(readable(r.Final), 900))
 	if was := formerAddress(r); was != "" {
 		paragraph(b, in, "(You wrote to %s, which leads there.)", was)
 	}
