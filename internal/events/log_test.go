@@ -2,7 +2,9 @@ package events
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -108,4 +110,49 @@ func TestRefusedEventIsLeftOut(t *testing.T) {
 	if n := count(t, l, `SELECT count(*) FROM event WHERE message = 'good'`); n != 2 {
 		t.Fatalf("%d events", n)
 	}
+}
+
+// Connections that break while events are written lose none of them.
+func TestBrokenConnections(t *testing.T) {
+	l := open(t)
+	other := again(t, l)
+	var writers sync.WaitGroup
+	for w := range 4 {
+		writers.Go(func() {
+			for i := range 1000 {
+				l.Add(Event{Kind: Refused, Message: fmt.Sprint(w, ".", i)})
+			}
+		})
+	}
+	for range 5 {
+		_, err := other.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		must(t, err)
+	}
+	writers.Wait()
+	within(t, 30*time.Second, "all events", func() bool {
+		var n int
+		must(t, other.QueryRow(t.Context(), `SELECT count(DISTINCT message) FROM event`).Scan(&n))
+		return n == 4000
+	})
+}
+
+// AddBatch does all that AddTx does, with the caller's other statements.
+func TestAddBatch(t *testing.T) {
+	l := open(t)
+	account(t, l, 5, "alice@example.test")
+	_, err := l.pool.Exec(t.Context(), `INSERT INTO hook (url, kinds, secret) VALUES ('https://example.org/', '{bounced}', '')`)
+	must(t, err)
+	must(t, l.askHooks(t.Context()))
+	var b pgx.Batch
+	b.Queue(`SELECT 1`)
+	l.AddBatch(&b, Event{Kind: Deferred, Message: "m"}, Event{Kind: Bounced, Message: "m", Account: 5, Recipient: "gone@example.org", Code: 550, Enhanced: "5.1.1"})
+	l.AddBatch(&b)
+	must(t, pgx.BeginFunc(t.Context(), l.pool, func(tx pgx.Tx) error { return tx.SendBatch(t.Context(), &b).Close() }))
+	for what, want := range map[string]int{"event": 2, "hook_delivery": 1, "suppression": 1} {
+		if n := count(t, l, `SELECT count(*) FROM `+what); n != want {
+			t.Errorf("%d rows in %s, want %d", n, what, want)
+		}
+	}
+	var none *Log
+	none.AddBatch(&b, Event{})
 }
