@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -118,6 +119,10 @@ func (s *server) steps(r *request, m *outgoing, list []recipient, told []byte, k
 	if keep == nil && len(left) == 0 {
 		return nil
 	}
+	if len(left) == len(list) { // the Deliverer, which records all else, will not see it
+		left = append([]events.Event{{Kind: events.Received, Message: m.id, Account: r.key.Account, From: m.from.String(),
+			Remote: r.literal() + " (HTTP API)", Size: m.body.Size()}}, left...)
+	}
 	return func(ctx context.Context, tx directory.Tx) error {
 		if keep != nil {
 			if err := keep(told)(ctx, tx); err != nil {
@@ -133,7 +138,10 @@ func (s *server) steps(r *request, m *outgoing, list []recipient, told []byte, k
 
 // deliver signs and hands over.
 func (s *server) deliver(ctx context.Context, r *request, m *outgoing, to []mail.Recipient, step directory.InTx) error {
-	in := &mail.Incoming{ID: m.id, Account: r.key.Account, Arrived: time.Now()}
+	in := &mail.Incoming{ID: m.id, Account: r.key.Account, Arrived: time.Now(), Remote: r.literal() + " (HTTP API)"}
+	if r.TLS != nil {
+		in.TLS = tls.VersionName(r.TLS.Version)
+	}
 	in.From, in.Recipients, in.Body, in.SMTPUTF8, in.HoldUntil = m.from, to, m.kind, m.smtputf8, m.holdUntil
 	in.RequireTLS = m.requireTLS
 	in.Received = s.received(r, m, to, in.Arrived)
@@ -159,13 +167,7 @@ func (s *server) deliver(ctx context.Context, r *request, m *outgoing, to []mail
 // other.
 func (s *server) received(r *request, m *outgoing, to []mail.Recipient, at time.Time) []byte {
 	var b bytes.Buffer
-	from := "local"
-	switch {
-	case r.remote.Is4():
-		from = "[" + r.remote.String() + "]"
-	case r.remote.IsValid():
-		from = "[IPv6:" + r.remote.WithZone("").String() + "]"
-	}
+	from := r.literal()
 	with := "HTTP"
 	if r.tls {
 		with = "HTTPS"
@@ -176,6 +178,17 @@ func (s *server) received(r *request, m *outgoing, to []mail.Recipient, at time.
 	}
 	fmt.Fprintf(&b, ";\r\n\t%s\r\n", at.Format(time.RFC1123Z))
 	return b.Bytes()
+}
+
+// literal is the client's address as Received has it.
+func (r *request) literal() string {
+	switch {
+	case !r.remote.IsValid():
+		return "local"
+	case r.remote.Is4():
+		return "[" + r.remote.String() + "]"
+	}
+	return "[IPv6:" + r.remote.WithZone("").String() + "]"
 }
 
 // maySendAs refuses a sender address that is not the account's (RFC 6409 §6.1).

@@ -118,7 +118,7 @@ func (s *server) events(r *request) error {
 	}
 	page := eventPage{Events: make([]eventView, len(list)), Next: q.After}
 	for i, e := range list {
-		page.Events[i] = eventView{e.ID, e.At, string(e.Kind), e.Message, e.HeaderID, e.From, e.Recipient, e.Subject, e.Remote,
+		page.Events[i] = eventView{e.ID, e.At, string(e.Kind), e.Message, bracketed(e.HeaderID), e.From, e.Recipient, e.Subject, e.Remote,
 			e.Code, e.Enhanced, e.Text, e.TLS, e.Size, e.Duration.Milliseconds()}
 		page.Next = e.ID
 	}

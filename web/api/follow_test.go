@@ -178,6 +178,25 @@ func TestEvents(t *testing.T) {
 	h.ask("GET", "/api/v1/messages/m2", "").is(404, "not-found")
 }
 
+// Who asks at once what became of a message hears it, and so does who waits.
+func TestStatusAtOnce(t *testing.T) {
+	h := open(t, nil)
+	both := `{"from":"alice@example.test","to":["bob@example.test","x@example.org","nobody@example.test"],"subject":"Hi","text":"t"}`
+	for i, key := range []string{"", "k"} {
+		header := []string{"Idempotency-Key", key}
+		id := h.ask("POST", "/api/v1/messages", both, header[:2*i]...).is(202, "").json["id"].(string)
+		g := h.ask("GET", "/api/v1/messages/"+id, "").is(200, "")
+		got := g.statuses()
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"bob@example.test stored", "nobody@example.test refused", "x@example.org captured"}) || g.json["message_id"] != "<"+id+"@mx.example.test>" {
+			t.Errorf("%s", g.body)
+		}
+	}
+	if list, _ := h.eventsAfter(0, ""); len(list) != 8 {
+		t.Errorf("%v", list)
+	}
+}
+
 // What waits in the queue is told with it, and a server that stops lets nobody wait.
 func TestWaiting(t *testing.T) {
 	closing := make(chan struct{})

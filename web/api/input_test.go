@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"posthouse/internal/spool"
 )
@@ -157,6 +158,11 @@ func FuzzMessage(f *testing.F) {
 	f.Add("Ä, \"x\"", "=?utf-8?q?x?=", ".\n", "", "References", strings.Repeat("<a@b> ", 100), strings.Repeat("ä", 120), []byte{0, 13, 10})
 	f.Add("a\\", strings.Repeat("x", 1500), "\r", "&", "X-B", "  two  spaces ", "a\"b\\c;d=e", []byte{})
 	f.Fuzz(func(t *testing.T, name, subject, text, html, field, value, filename string, content []byte) {
+		for _, s := range []string{name, subject, text, html, field, value, filename} {
+			if !utf8.ValidString(s) {
+				t.Skip("JSON has no such strings")
+			}
+		}
 		body, err := json.Marshal(map[string]any{
 			"from": map[string]string{"name": name, "address": "alice@example.test"}, "to": "bob@example.test", "subject": subject,
 			"text": text, "html": html, "headers": map[string]string{field: value},

@@ -77,7 +77,7 @@ func open(t testing.TB, change func(*Config)) *house {
 	must(t, err)
 	c.Hooks, err = events.NewHooks(h.pool, events.HookOptions{Key: bytes.Repeat([]byte{7}, directory.MinKey), Log: log})
 	must(t, err)
-	c.Deliverer = mda.New(mda.Config{Directory: h.dir, Store: h.store, Queue: queue.New(queue.Config{Pool: h.pool, Store: h.store}),
+	c.Deliverer = mda.New(mda.Config{Directory: h.dir, Store: h.store, Events: h.events, Hostname: "mx.example.test", SpoolDir: t.TempDir(), Log: log, Queue: queue.New(queue.Config{Pool: h.pool, Store: h.store}),
 		Capture: &mda.CaptureTo{Account: h.accounts["captured@example.test"]}})
 	if change != nil {
 		change(&c)

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"encoding/base32"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +38,7 @@ type recipientStatus struct {
 // message is GET /messages/{id}: the account's own only.
 func (s *server) message(r *request) error {
 	id := r.PathValue("id")
-	list, err := s.Events.Find(r.Context(), events.Query{Message: id, Account: r.key.Account, Limit: events.MaxLimit})
+	list, err := s.history(r, id)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -44,7 +46,7 @@ func (s *server) message(r *request) error {
 		return fault("not-found", "The account sent no message %.40q, or it was long ago", id)
 	}
 	sum := events.Summarize(list)
-	m := messageStatus{ID: id, At: sum.At, MessageID: sum.HeaderID, From: sum.From, Subject: sum.Subject, Size: sum.Size,
+	m := messageStatus{ID: id, At: sum.At, MessageID: bracketed(sum.HeaderID), From: sum.From, Subject: sum.Subject, Size: sum.Size,
 		Recipients: make([]recipientStatus, len(sum.Recipients))}
 	for i, to := range sum.Recipients {
 		m.Recipients[i] = recipientStatus{Address: to.Address, Status: string(to.Last.Kind), At: to.Last.At, Code: to.Last.Code,
@@ -60,6 +62,43 @@ func (s *server) message(r *request) error {
 		}
 	}
 	return r.reply(http.StatusOK, m)
+}
+
+// bracketed is a Message-ID as its field has it.
+func bracketed(id string) string {
+	if id == "" || strings.HasPrefix(id, "<") {
+		return id
+	}
+	return "<" + id + ">"
+}
+
+// recently is within what it takes until all that happens to a message at first
+// is recorded: who asks at once waits that long.
+const recently = 3 * time.Second
+
+// history are the events of a message of the account. They are recorded soon
+// after the message was accepted: while it is as young as that, they are waited
+// for.
+func (s *server) history(r *request, id string) ([]events.Event, error) {
+	for {
+		list, err := s.Events.Find(r.Context(), events.Query{Message: id, Account: r.key.Account, Limit: events.MaxLimit})
+		complete := slices.ContainsFunc(list, func(e events.Event) bool { return e.Kind == events.Received })
+		if err != nil || complete || !madeWithin(id, recently) || !s.pause(r.Context(), recently/60) {
+			return list, err
+		}
+	}
+}
+
+// madeWithin reads the time out of an id, see mail.NewID.
+func madeWithin(id string, d time.Duration) bool {
+	b, err := base32.HexEncoding.DecodeString(strings.ToUpper(id))
+	if err != nil || len(b) != 10 {
+		return false
+	}
+	const span = 1 << 40 // what the milliseconds are counted in
+	made := int64(b[0])<<32 | int64(b[1])<<24 | int64(b[2])<<16 | int64(b[3])<<8 | int64(b[4])
+	age := (time.Now().UnixMilli() - made) % span
+	return age >= 0 && age < d.Milliseconds()
 }
 
 // wait adds how a recipient stands in the queue.
