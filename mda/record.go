@@ -19,6 +19,15 @@ func (p *plan) record(placed []mailstore.Placed) {
 	subject, _ := message.Field(p.parsed.HeaderSubset, "Subject")
 	log.Add(events.Event{Kind: events.Received, At: in.Arrived, Message: in.ID, Account: in.Account, From: in.From.String(),
 		HeaderID: p.parsed.MessageID, Subject: message.DecodeHeader([]byte(subject)), Remote: in.Remote, TLS: in.TLS, Size: p.body.Size()})
+	p.recordPlaces(placed)
+}
+
+// recordPlaces tells of the copies and the recipients elsewhere alone.
+func (p *plan) recordPlaces(placed []mailstore.Placed) {
+	log, in := p.mda.cfg.Events, p.in
+	if log == nil {
+		return
+	}
 	for i, t := range p.targets {
 		e := events.Event{Kind: events.Stored, Message: in.ID, Account: in.Account, From: in.From.String(), Recipient: p.named[i]}
 		if strings.HasPrefix(t.Recipient, elsewhere) {

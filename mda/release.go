@@ -1,6 +1,7 @@
 package mda
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -94,7 +95,7 @@ func (o *ourselves) Send(ctx context.Context, msg *relay.Message) []relay.Result
 // release delivers a message whose time has come. Forwards are allowed, and
 // success is reported, as if it had just been submitted.
 func (m *MDA) release(ctx context.Context, msg *relay.Message, to []mail.Recipient, body *spool.Spool) error {
-	in := &mail.Incoming{Envelope: msg.Envelope, ID: mail.NewID(), Arrived: time.Now()}
+	in := &mail.Incoming{Envelope: msg.Envelope, ID: cmp.Or(msg.Ref, mail.NewID()), Arrived: time.Now()}
 	in.Recipients, in.HoldUntil = to, time.Time{}
 	p, err := m.plan(ctx, in, body, true)
 	if err != nil {
@@ -104,10 +105,12 @@ func (m *MDA) release(ctx context.Context, msg *relay.Message, to []mail.Recipie
 	if len(p.items) > 0 {
 		d.InTx = p.enqueue
 	}
-	if _, err := m.cfg.Store.Deliver(ctx, d); err != nil {
+	placed, err := m.cfg.Store.Deliver(ctx, d)
+	if err != nil {
 		return p.blame(err)
 	}
 	m.cfg.Queue.Committed(ctx, p.items...)
+	p.recordPlaces(placed)
 	p.reportSuccess(ctx)
 	return nil
 }

@@ -3,10 +3,12 @@ package mda_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"posthouse/internal/events"
 	"posthouse/internal/mail"
 	"posthouse/mda"
 	"posthouse/smtp/queue"
@@ -69,7 +71,7 @@ func TestReleased(t *testing.T) {
 	}
 	defer conn.Close()
 	asked := 0
-	msg := &relay.Message{Content: strings.NewReader(trace + text), Commit: func(context.Context) error { asked++; return nil }}
+	msg := &relay.Message{Ref: "ref1", Content: strings.NewReader(trace + text), Commit: func(context.Context) error { asked++; return nil }}
 	msg.From = addr("alice@example.test")
 	for _, to := range []string{"bob@example.test", "gone@example.test", "two@example.test"} {
 		msg.Recipients = append(msg.Recipients, mail.Recipient{Address: addr(to), Notify: mail.NotifySuccess})
@@ -89,9 +91,24 @@ func TestReleased(t *testing.T) {
 	if reports := h.inbox(h.alice); len(reports) != 2 || !strings.Contains(reports[0], "Action: delivered") || !strings.Contains(reports[1], "Action: expanded") {
 		t.Errorf("reported %q", reports)
 	}
+	if reports := h.inbox(h.alice); !strings.Contains(reports[0], "\r\nX-Posthouse-Id: ref1\r\n") {
+		t.Errorf("the report does not name the message: %s", reports[0])
+	}
 	msg.Commit = func(context.Context) error { return errors.New("the lease is another's") }
 	if results := conn.Send(t.Context(), msg); results[0].Outcome != relay.Deferred || len(h.inbox(h.bob)) != 2 {
 		t.Errorf("%+v", results)
+	}
+	h.events.Close()
+	list, err := h.events.Events(t.Context(), "ref1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[events.Kind]int{}
+	for _, e := range list {
+		kinds[e.Kind]++
+	}
+	if !maps.Equal(kinds, map[events.Kind]int{events.Stored: 2, events.Queued: 1, events.Reported: 2}) {
+		t.Errorf("recorded %v", kinds)
 	}
 }
 

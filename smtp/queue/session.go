@@ -196,7 +196,7 @@ func (w *session) dial(route relay.Route, need Need) (res relay.Result, ok bool)
 // transmit sends to at most perMessage recipients; false when the session
 // should end.
 func (w *session) transmit(it *item, part []*rcpt, content relay.Content, need Need) bool {
-	m := &relay.Message{Envelope: it.Envelope, Content: content, TLSOptional: need.TLSOptional, Commit: w.commit}
+	m := &relay.Message{Envelope: it.Envelope, Ref: it.ref, Content: content, TLSOptional: need.TLSOptional, Commit: w.commit}
 	m.Recipients = make([]mail.Recipient, len(part))
 	for i, r := range part {
 		m.Recipients[i] = r.Recipient

@@ -64,6 +64,7 @@ type Content interface {
 // Message is one message for recipients that share a route.
 type Message struct {
 	mail.Envelope
+	Ref         string // its id in the log; not sent
 	Content     Content
 	TLSOptional bool // the header says TLS-Required: No (RFC 8689 §5)
 
