@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 
 	"posthouse/internal/config"
-	"posthouse/internal/directory"
 	"posthouse/internal/dns"
 	"posthouse/tls/certs"
 	"posthouse/web"
@@ -25,14 +23,15 @@ type certificates struct {
 
 // openCertificates makes sure that every listener has a certificate, and begins
 // to order better ones where the configuration says so.
-func openCertificates(ctx context.Context, c *config.Config, g *ground, dir *directory.Directory, resolver *dns.Resolver, ports []listener, log *slog.Logger) (*certificates, error) {
-	local, err := certs.OpenLocal(ctx, c.CADir(), c.Hostname, domainNames(dir), log)
+func openCertificates(ctx context.Context, s *server) (*certificates, error) {
+	c := s.cfg
+	local, err := certs.OpenLocal(ctx, c.CADir(), c.Hostname, domainNames(s.directory), s.log)
 	if err != nil {
 		return nil, err
 	}
 	all := &certificates{local: local}
 	if c.ACME.On() {
-		if all.acme, err = orderCertificates(ctx, c, g, dir, resolver, ports, log); err != nil {
+		if all.acme, err = orderCertificates(ctx, s); err != nil {
 			return nil, err
 		}
 	}
@@ -40,7 +39,7 @@ func openCertificates(ctx context.Context, c *config.Config, g *ground, dir *dir
 	for i, f := range c.Certificates {
 		own[i] = certs.File{Certificate: f.File, Key: f.Key}
 	}
-	if all.Certificates, err = certs.Open(local, all.acme, own, g.key, log); err != nil {
+	if all.Certificates, err = certs.Open(local, all.acme, own, s.ground.key, s.log); err != nil {
 		if all.acme != nil {
 			all.acme.Close()
 		}
@@ -57,23 +56,24 @@ func (a *certificates) Close() {
 	}
 }
 
-func orderCertificates(ctx context.Context, c *config.Config, g *ground, dir *directory.Directory, resolver *dns.Resolver, ports []listener, log *slog.Logger) (*certs.ACME, error) {
+func orderCertificates(ctx context.Context, s *server) (*certs.ACME, error) {
+	c := s.cfg
 	roots, err := c.ACME.RootPool()
 	if err != nil {
 		return nil, err
 	}
 	cfg := certs.ACMEConfig{
-		Pool: g.pool, Key: g.key, Hostname: c.Hostname, Email: c.ACME.Email, CA: c.ACME.Directory, Roots: roots,
-		Resolver: c.Testing.DNS, Domains: domainNames(dir), Addresses: c.ACME.Addresses, Log: log,
+		Pool: s.ground.pool, Key: s.ground.key, Hostname: c.Hostname, Email: c.ACME.Email, CA: c.ACME.Directory, Roots: roots,
+		Resolver: c.Testing.DNS, Domains: domainNames(s.directory), Addresses: c.ACME.Addresses, Log: s.log,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
-			list, _, err := resolver.Addresses(ctx, name)
+			list, _, err := s.resolver.Addresses(ctx, name)
 			if dns.IsNotFound(err) {
 				return nil, nil
 			}
 			return list, err
 		},
 	}
-	for _, p := range ports {
+	for _, p := range s.ports {
 		switch p.name {
 		case config.HTTP:
 			cfg.HTTPPort = portOf(p)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 
 	"github.com/jackc/pgx/v5"
@@ -51,12 +50,12 @@ func captureTo(ctx context.Context, dir *directory.Directory, inbox *login) (*md
 	return &mda.CaptureTo{Account: a.ID}, nil
 }
 
-// capturedPages show what was captured; nil where nothing is.
-func capturedPages(c *config.Config, store *mailstore.Store, to *mda.CaptureTo, closing <-chan struct{}, log *slog.Logger) http.Handler {
+// captured shows what was captured; nil where nothing is.
+func (s *server) captured(to *mda.CaptureTo) http.Handler {
 	if to == nil {
 		return nil
 	}
-	return captured.New(captured.Config{Store: store, Account: to.Account, Hostname: c.Hostname, Closing: closing, Log: log})
+	return captured.New(captured.Config{Store: s.store, Account: to.Account, Hostname: s.cfg.Hostname, Closing: s.closing, Log: s.log})
 }
 
 // domainNames lists the domains for the certificate.

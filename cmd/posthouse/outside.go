@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
 
 	"posthouse/internal/clientsetup"
 	"posthouse/internal/config"
-	"posthouse/internal/directory"
 	"posthouse/internal/dns"
+	"posthouse/internal/mail"
 	"posthouse/smtp/mailauth"
 	"posthouse/web"
 )
@@ -51,13 +52,36 @@ func reverse(r *dns.Resolver) func(context.Context, netip.Addr) string {
 
 // setup tells mail programs how to reach this server, and other servers the
 // policy of its domains.
-func setup(c *config.Config, dir *directory.Directory, certificates *certificates, ports []listener) web.Setup {
+func (s *server) setup() web.Setup {
 	listeners := make(map[string]string)
-	for _, p := range ports {
+	for _, p := range s.ports {
 		listeners[p.name] = p.address()
 	}
 	return web.Setup{
-		Hostname: c.Hostname, Services: clientsetup.Services(c.Hostname, listeners), Local: dir.LocalDomain,
-		Sign: certificates.signProfile(c.Hostname), STSPolicy: mailauth.STSPolicy([]string{c.Hostname}),
+		Hostname: s.cfg.Hostname, Services: clientsetup.Services(s.cfg.Hostname, listeners), Local: s.directory.LocalDomain,
+		Sign: s.certificates.signProfile(s.cfg.Hostname), STSPolicy: mailauth.STSPolicy([]string{s.cfg.Hostname}),
+	}
+}
+
+// addresses looks up a host for those who connect by themselves.
+func addresses(r *dns.Resolver) func(context.Context, string) ([]netip.Addr, error) {
+	return func(ctx context.Context, host string) ([]netip.Addr, error) {
+		list, _, err := r.Addresses(ctx, host)
+		return list, err
+	}
+}
+
+// returnPath gives the sender that a rewritten one stands for: the zero address
+// for an ordinary one.
+func returnPath(srs *mailauth.SRS) func(context.Context, mail.Address) (mail.Address, error) {
+	return func(ctx context.Context, rcpt mail.Address) (mail.Address, error) {
+		back, err := srs.Reverse(ctx, rcpt)
+		switch {
+		case errors.Is(err, mailauth.ErrNotSRS):
+			return mail.Address{}, nil
+		case errors.Is(err, mailauth.ErrSRS):
+			return mail.Address{}, mail.Refuse(550, mail.Enhanced{5, 1, 1}, "This return path was not given out here, or is too old")
+		}
+		return back, err
 	}
 }

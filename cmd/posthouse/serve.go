@@ -13,12 +13,8 @@ import (
 	"posthouse/imap/imapd"
 	"posthouse/internal/admission"
 	"posthouse/internal/config"
-	"posthouse/internal/directory"
-	"posthouse/internal/events"
-	"posthouse/mailstore"
 	"posthouse/mda"
 	"posthouse/pop3"
-	"posthouse/smtp/mailauth"
 	"posthouse/smtp/queue"
 	"posthouse/smtp/smtpd"
 	"posthouse/web"
@@ -54,70 +50,58 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return cancelled(ctx, err)
 	}
 	defer ground.clear()
-	store, err := mailstore.Open(life, ground.pool, mailstore.Options{Log: log})
-	if err != nil {
-		return fmt.Errorf("open the mailstore: %w", err)
+	s := &server{cfg: &cfg, log: log, ground: ground, ports: ports, closing: ctx.Done()}
+	defer s.close()
+	if err := s.furnish(ctx); err != nil {
+		return cancelled(ctx, err)
 	}
-	defer closing(log, "mailstore", store.Close)
-	record, err := events.Open(ground.pool, events.Options{Log: log, Node: ground.name()})
-	if err != nil {
-		return fmt.Errorf("open the record of events: %w", err)
-	}
-	defer record.Close()
-	record.Maintain(0)
-	keys, err := mailauth.NewKeys(ground.pool, ground.key, log)
-	if err != nil {
-		return fmt.Errorf("open the DKIM keys: %w", err)
-	}
-	dir, err := directory.New(ground.pool, directory.Options{
-		Key: ground.key, Hostname: cfg.Hostname, Log: log,
-		OnCreate: onCreate(store), OnDomain: keys.CreateFor,
-		Sending:  directory.SendingOptions{Lenient: !cfg.Throttle},
-		Throttle: directory.ThrottleOptions{ExemptLoopback: !cfg.Throttle},
-	})
-	if err != nil {
-		return fmt.Errorf("open the directory: %w", err)
-	}
-	defer dir.Close()
 	var accounts []login
 	var inbox *login
 	if cfg.Local {
-		if accounts, inbox, err = localLogins(ctx, &cfg, dir, logins); err != nil {
+		if accounts, inbox, err = localLogins(ctx, &cfg, s.directory, logins); err != nil {
 			return cancelled(ctx, err)
 		}
 	}
-	if err := keys.EnsureAll(ctx); err != nil { // domains of before there were keys
+	if err := s.keys.EnsureAll(ctx); err != nil { // domains of before there were keys
 		return cancelled(ctx, fmt.Errorf("make DKIM keys: %w", err))
 	}
-	resolver, err := resolverFor(&cfg, log)
-	if err != nil {
-		return err
-	}
-	certificates, err := openCertificates(ctx, &cfg, ground, dir, resolver, ports, log)
-	if err != nil {
+	if s.certificates, err = openCertificates(ctx, s); err != nil {
 		return cancelled(ctx, err)
 	}
-	defer certificates.Close()
+	defer s.certificates.Close()
 	gate := admission.New(admission.Limits{
 		Total: cfg.Limits.Connections, PerAddress: cfg.PerAddress(), PerAccount: cfg.Limits.ConnectionsPerAccount,
 	})
 
-	// The protocols, and local delivery behind the one that receives.
+	// Local delivery, and what takes mail away.
 	var capture *mda.CaptureTo
-	if cfg.Local && !cfg.Deliver {
-		if capture, err = captureTo(ctx, dir, inbox); err != nil {
+	if !cfg.Deliver {
+		if capture, err = captureTo(ctx, s.directory, inbox); err != nil {
 			return cancelled(ctx, err)
 		}
 	}
-	outgoing := queue.New(queue.Config{Pool: ground.pool, Store: store, Log: log, Node: ground.name(), Hostname: cfg.Hostname, Key: dir.RouteKey})
-	deliverer := mda.New(mda.Config{
-		Directory: dir, Store: store, Queue: outgoing, Capture: capture, Hostname: cfg.Hostname, SpoolDir: cfg.SpoolDir(),
-		Events: record, Log: log,
+	s.queue = queue.New(queue.Config{
+		Pool: ground.pool, Store: s.store, Log: log, Node: ground.name(), Hostname: cfg.Hostname, Key: s.directory.RouteKey,
 	})
+	s.deliverer = mda.New(mda.Config{
+		Directory: s.directory, Store: s.store, Queue: s.queue, Capture: capture, Hostname: cfg.Hostname, SpoolDir: cfg.SpoolDir(),
+		Events: s.record, Log: log, Forward: s.srs.Forward, Return: returnPath(s.srs),
+	})
+	var shutdowns []func(context.Context) error
+	if cfg.Deliver {
+		out, err := s.send()
+		if err != nil {
+			return cancelled(ctx, fmt.Errorf("begin to send: %w", err))
+		}
+		shutdowns = append(shutdowns, out.Shutdown)
+	}
+	defer s.hooks.Start().Close()
+
+	// The protocols.
 	smtp, err := smtpd.New(smtpd.Config{
-		Hostname: cfg.Hostname, Directory: dir, Deliverer: deliverer, QuotaOK: quotaOK(store), Relays: dir.RelaysFor,
-		MaySend: dir.MaySend, Allow: dir.Allow, Sign: keys.Sign, Reverse: reverse(resolver), Events: record,
-		TLS: certificates.Config("smtp"), Admission: gate, Log: log, SpoolDir: cfg.SpoolDir(),
+		Hostname: cfg.Hostname, Directory: s.directory, Deliverer: s.deliverer, QuotaOK: quotaOK(s.store), Relays: s.directory.RelaysFor,
+		MaySend: s.directory.MaySend, Allow: s.directory.Allow, Sign: s.keys.Sign, Return: returnPath(s.srs), Reverse: reverse(s.resolver),
+		Events: s.record, TLS: s.certificates.Config("smtp"), Admission: gate, Log: log, SpoolDir: cfg.SpoolDir(),
 		AllowPlainAuth: cfg.PlainAuth(), Capture: cfg.Capture, TrustedProxies: cfg.TrustedProxies,
 		Limits: smtpd.Limits{Message: cfg.Limits.MessageBytes, Recipients: cfg.Limits.Recipients, Memory: cfg.Limits.SpoolMemoryBytes},
 	})
@@ -125,20 +109,24 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return err
 	}
 	imap := imapd.New(imapd.Config{
-		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: certificates.Config("imap"), Admission: gate, Log: log,
+		Hostname: cfg.Hostname, Directory: s.directory, Store: s.store, TLS: s.certificates.Config("imap"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
 		TrustedProxies: cfg.TrustedProxies,
 	})
 	pop := pop3.New(pop3.Config{
-		Hostname: cfg.Hostname, Directory: dir, Store: store, TLS: certificates.Config("pop3"), Admission: gate, Log: log,
+		Hostname: cfg.Hostname, Directory: s.directory, Store: s.store, TLS: s.certificates.Config("pop3"), Admission: gate, Log: log,
 		AllowPlainAuth: cfg.PlainAuth(), TrustedProxies: cfg.TrustedProxies,
 	})
+	programs, err := s.api()
+	if err != nil {
+		return err
+	}
 	watchFigures(prometheus.DefaultRegisterer, ground.pool, gate)
 	pages := web.New(web.Config{
-		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: certificates.local.File(),
+		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: s.certificates.local.File(),
 		Ready: ground.ready, Metrics: prometheus.DefaultGatherer, MetricsFrom: cfg.MetricsFrom, Log: log,
-		HTTPS: cfg.Listen[config.HTTPS] != "", Challenges: certificates.challenges(), Setup: setup(&cfg, dir, certificates, ports),
-		Captured: capturedPages(&cfg, store, capture, ctx.Done(), log),
+		HTTPS: cfg.Listen[config.HTTPS] != "", Challenges: s.certificates.challenges(), Setup: s.setup(),
+		API: programs, Captured: s.captured(capture),
 	})
 
 	// The door opens.
@@ -160,16 +148,16 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		case config.HTTP:
 			h.serve(p, func() error { return pages.Serve(p, nil) })
 		case config.HTTPS:
-			h.serve(p, func() error { return pages.Serve(p, certificates.HTTPS()) })
+			h.serve(p, func() error { return pages.Serve(p, s.certificates.HTTPS()) })
 		}
 	}
-	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, certificates.local.File()); err != nil {
+	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, s.certificates.local.File()); err != nil {
 		log.Error("print the ready page", "event", "ready", "err", err)
 	}
 	err = h.wait(ctx)
 	unheed() // a second signal ends the process at once
 	ground.closing.Store(true)
-	h.drain(cfg.Limits.Drain(), smtp.Shutdown, imap.Shutdown, pop.Shutdown, pages.Shutdown)
+	h.drain(cfg.Limits.Drain(), append(shutdowns, smtp.Shutdown, imap.Shutdown, pop.Shutdown, pages.Shutdown)...)
 	return err
 }
 
