@@ -59,7 +59,8 @@ type Report struct {
 
 	// Original is the message as we have it; nil: nothing is returned. It goes
 	// back whole with Failed alone, unless RET=HDRS, and only up to MaxFull
-	// octets (0: 1 MiB); else its header, up to 64 KiB of it.
+	// octets (0: 1 MiB), or 128 KiB unless RET=FULL; else its header, up to 64
+	// KiB of it.
 	Original Content
 	MaxFull  int64
 }

@@ -161,6 +161,8 @@ func TestWhatIsReturned(t *testing.T) {
 		"REQUIRETLS":      {big, func(r *Report) { r.Return, r.RequireTLS = "FULL", true }, "text/rfc822-headers"},
 		"not on a delay":  {big, func(r *Report) { r.Kind, r.Return = Delayed, "FULL" }, "text/rfc822-headers"},
 		"too large":       {big, func(r *Report) { r.MaxFull = 100 }, "text/rfc822-headers"},
+		"large, asked":    {strings.Repeat(big, 120), func(r *Report) { r.Return, r.MaxFull = "FULL", 1<<20 }, "message/rfc822"},
+		"large, unasked":  {strings.Repeat(big, 120), func(r *Report) { r.MaxFull = 1 << 20 }, "text/rfc822-headers"},
 		"long line":       {"A: b\r\n\r\n" + strings.Repeat("x", 999) + "\r\n", nil, "text/rfc822-headers"},
 		"longest line":    {"A: b\r\n\r\n" + strings.Repeat("x", 998) + "\r\n", nil, "message/rfc822"},
 		"bare CR":         {"A: b\r\n\r\nx\ry\r\n", nil, "text/rfc822-headers"},
@@ -178,7 +180,7 @@ func TestWhatIsReturned(t *testing.T) {
 			}
 		}))
 		checkForm(t, name, text, env)
-		if !strings.Contains(text, "Content-Type: "+x.want+"\r\n") || len(text) > 100<<10 {
+		if !strings.Contains(text, "Content-Type: "+x.want+"\r\n") || len(text) > 200<<10 {
 			t.Errorf("%s: %d octets\n%.5000s", name, len(text), text)
 		}
 	}

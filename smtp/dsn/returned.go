@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	defaultFull = 1 << 20  // octets of an original that goes back whole
-	maxHeader   = 64 << 10 // octets of a header that goes back
+	defaultFull = 1 << 20   // octets of an original that goes back whole
+	unaskedFull = 128 << 10 // unless RET=FULL: senders are forged
+	maxHeader   = 64 << 10  // octets of a header that goes back
 )
 
 // returned is what was found out about the original.
@@ -41,6 +42,9 @@ func (d *document) inspect() error {
 	limit := d.MaxFull
 	if limit == 0 {
 		limit = defaultFull
+	}
+	if d.Return != "FULL" {
+		limit = min(limit, unaskedFull)
 	}
 	if d.Kind != Failed || d.Return == "HDRS" || d.RequireTLS || d.Original.Size() > limit {
 		return nil
