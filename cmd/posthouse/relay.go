@@ -19,6 +19,7 @@ type relayCmd struct {
 	Route    relayRouteCmd    `cmd:"" help:"Send all mail, that to a domain, or that from a sender along a relay, or directly."`
 	Unroute  relayUnrouteCmd  `cmd:"" help:"Undo route."`
 	Fallback relayFallbackCmd `cmd:"" help:"Name the relay for what cannot be delivered directly."`
+	Test     relayTestCmd     `cmd:"" help:"Connect to a relay, log in, and say what happened; nothing is sent."`
 }
 
 // relayView is a relay as the commands show it. Its password is shown nowhere.
@@ -182,7 +183,7 @@ func (c *relayAddCmd) Run(ctx context.Context, con *console) error {
 	if err := c.done(con, "relay "+r.Name+" added", "add relay "+r.Name); err != nil || c.DryRun {
 		return err
 	}
-	return con.say("no mail takes it yet: `posthouse relay route %s --all` sends everything there, --to and --from a part", r.Name)
+	return con.say("no mail takes it yet: `posthouse relay route %s --all` sends everything there, --to and --from a part; `posthouse relay test %[1]s` tries it", r.Name)
 }
 
 type relayListCmd struct{ listFlags }
