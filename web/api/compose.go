@@ -28,9 +28,7 @@ type composer struct {
 func (c *composer) write(w io.Writer) error {
 	top := c.header()
 	root := c.tree()
-	for _, f := range root.fields {
-		top = append(top, f)
-	}
+	top = append(top, root.fields...)
 	return root.write(func(h message.Header) (*message.Writer, error) { return message.CreateWriter(w, h) }, top)
 }
 

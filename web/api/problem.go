@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -144,7 +143,7 @@ func (p *problem) write(w http.ResponseWriter, id string) error {
 	}
 	told := *p
 	told.RequestID = id
-	body, err := json.Marshal(told)
+	body, err := toJSON(told)
 	if err != nil {
 		return fmt.Errorf("write a problem: %w", err)
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -106,7 +105,7 @@ func (m *raw) send(body *spool.Spool, keep keep) ([]byte, error) {
 		m.messageID = "<" + m.id + "@" + s.Hostname + ">"
 	}
 	return s.accept(r, o, func(list []recipient) ([]byte, error) {
-		return json.Marshal(result{ID: m.id, MessageID: m.messageID, Recipients: list})
+		return toJSON(result{ID: m.id, MessageID: m.messageID, Recipients: list})
 	}, keep)
 }
 

@@ -125,7 +125,7 @@ func (s *server) sendDraft(r *request, d *draft, keep keep) ([]byte, error) {
 		return nil, asProblem(err)
 	}
 	return s.accept(r, m, func(list []recipient) ([]byte, error) {
-		return json.Marshal(result{ID: m.id, MessageID: "<" + m.id + "@" + s.Hostname + ">", Recipients: list})
+		return toJSON(result{ID: m.id, MessageID: "<" + m.id + "@" + s.Hostname + ">", Recipients: list})
 	}, keep)
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -277,11 +278,20 @@ func (r *request) mayWrite() {
 
 // reply sends v as JSON.
 func (r *request) reply(status int, v any) error {
-	body, err := json.Marshal(v)
+	body, err := toJSON(v)
 	if err != nil {
 		return fault("internal", "The answer cannot be written").because(err)
 	}
 	return r.replyJSON(status, body)
+}
+
+// toJSON leaves <, > and & as they are, which no browser takes for HTML here.
+func toJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 func (r *request) replyJSON(status int, body []byte) error {
