@@ -35,6 +35,10 @@ var HookKinds = []Kind{Received, Stored, Delivered, Deferred, Bounced, Suppresse
 // was sent.
 var hookDefaults = []Kind{Delivered, Deferred, Bounced, Suppressed, Complained}
 
+// maxHooks is how many one account may have: each of its events costs a row and
+// a request for each of them.
+const maxHooks = 20
+
 // Hook is a webhook: an URL that is told of events. See docs/webhooks.md for
 // what it gets.
 type Hook struct {
@@ -129,6 +133,13 @@ func (h *Hooks) Add(ctx context.Context, hook Hook) (Hook, string, error) {
 	rand.Read(random)
 	secret := "whsec_" + strings.ToLower(base32.StdEncoding.EncodeToString(random))
 	err := pgx.BeginFunc(ctx, h.pool, func(tx pgx.Tx) error {
+		var have int
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM hook WHERE account_id = $1`, hook.AccountID).Scan(&have); err != nil {
+			return err
+		}
+		if have >= maxHooks {
+			return fmt.Errorf("%w: an account has at most %d hooks", ErrInvalid, maxHooks)
+		}
 		if err := tx.QueryRow(ctx, `INSERT INTO hook (account_id, url, kinds, secret, allow_private) VALUES (nullif($1::bigint, 0), $2, $3, '', $4) RETURNING id`,
 			hook.AccountID, hook.URL, kindNames(hook.Kinds), hook.AllowPrivate).Scan(&hook.ID); err != nil {
 			return err

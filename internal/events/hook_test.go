@@ -314,6 +314,12 @@ func TestHookOfAnAccountMadeElsewhere(t *testing.T) {
 	if n := count(t, l, `SELECT count(*) FROM hook_delivery`); n != 1 {
 		t.Errorf("told of %d", n)
 	}
+	for range maxHooks - 1 {
+		addHook(t, h, Hook{URL: "http://127.0.0.1:1/", AccountID: 5})
+	}
+	if _, _, err := h.Add(t.Context(), Hook{URL: "http://127.0.0.1:1/", AccountID: 5}); !errors.Is(err, ErrInvalid) {
+		t.Error("one hook too many:", err)
+	}
 	must(t, h.Remove(t.Context(), hook.ID))
 	if n := count(t, l, `SELECT count(*) FROM hook_delivery`); n != 0 {
 		t.Errorf("%d owed to nobody", n)

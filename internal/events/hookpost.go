@@ -105,10 +105,13 @@ type attempt struct {
 func (p *poster) post(ctx context.Context, h *Hook, secret string, event *payload, try int) attempt {
 	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
-	body, err := json.Marshal(event)
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // Message-IDs stand in angle brackets
+	if err := e.Encode(event); err != nil {
 		return attempt{err: err.Error()}
 	}
+	body := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL, bytes.NewReader(body))
 	if err != nil {
 		return attempt{err: err.Error()}
@@ -128,7 +131,7 @@ func (p *poster) post(ctx context.Context, h *Hook, secret string, event *payloa
 		return attempt{err: p.reason(err)}
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // to its end, so that the connection serves again
+	said, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer)) // to its end, so that the connection serves again
 	switch code := answer.StatusCode; {
 	case code >= 200 && code < 300: // whatever becomes of the body
 		return attempt{ok: true, code: code}
@@ -137,7 +140,7 @@ func (p *poster) post(ctx context.Context, h *Hook, secret string, event *payloa
 	case err != nil:
 		return attempt{code: code, err: p.reason(err)}
 	default:
-		return attempt{code: code, err: line(fmt.Sprintf("%s: %.300s", http.StatusText(code), text), 300)}
+		return attempt{code: code, err: line(fmt.Sprintf("%s: %.300s", http.StatusText(code), said), 300)}
 	}
 }
 
