@@ -26,6 +26,7 @@ var meanings = map[[2]uint8]words{
 	{3, 0}:  {"The recipient's server has trouble of its own.", ""},
 	{3, 1}:  {"The recipient's server has no space left.", ""},
 	{3, 2}:  {"The recipient's server takes no mail at the moment.", ""},
+	{3, 3}:  {"The recipient's server cannot do what you asked for with this message.", "Send it without asking for that."},
 	{3, 4}:  {"The message is larger than the recipient's server takes.", "Send it in parts, or put large attachments elsewhere and send a link."},
 	{4, 0}:  {"The recipient's server could not be reached.", ""},
 	{4, 1}:  {"The recipient's server does not answer.", ""},
