@@ -72,7 +72,7 @@ func (c *traceFindCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	if len(found) == 0 {
-		return fail(exitNotFound, "no mail is known that fits; it may never have come here, or longer ago than events are kept (`posthouse trace find` without flags lists the latest)")
+		return fail(exitNotFound, "no mail is known that fits: it never came here, or longer ago than events are kept, or was refused at once for all its recipients, which only the log tells (`posthouse trace find` without flags lists the latest)")
 	}
 	if c.JSON {
 		return con.json(found)
