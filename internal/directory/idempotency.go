@@ -34,8 +34,9 @@ const (
 	// requestLife is how long an Idempotency-Key is remembered.
 	requestLife = 24 * time.Hour
 	// requestLease is how long a request can be worked on after its last step;
-	// then its process is taken for dead. An overtaken one can do no harm.
-	requestLease = 2 * time.Minute
+	// then its process is taken for dead, and who asks again need not wait any
+	// longer. One that was only slow can do no harm when it is overtaken.
+	requestLease = 10 * time.Second
 )
 
 // Request is a claim on an idempotent request, or what is left of one that was
