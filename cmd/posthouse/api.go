@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"posthouse/internal/config"
 	"posthouse/internal/events"
 	"posthouse/smtp/queue"
 	"posthouse/web/api"
@@ -22,9 +23,20 @@ func (s *server) api() (http.Handler, error) {
 		Hostname: s.cfg.Hostname, Directory: s.directory, Deliverer: s.deliverer, Events: s.record,
 		Sign: s.keys.Sign, Allow: s.directory.Allow, QuotaOK: quotaOK(s.store),
 		Suppressions: events.NewSuppressions(s.ground.pool), Unsubscriber: unsubscriber, Hooks: s.hooks, Waiting: waiting(s.queue),
-		Plain: s.cfg.Local, TrustedProxies: s.cfg.TrustedProxies, SpoolDir: s.cfg.SpoolDir(), Closing: s.closing, Log: s.log,
+		URL: s.apiURL(), Plain: s.cfg.Local, TrustedProxies: s.cfg.TrustedProxies, SpoolDir: s.cfg.SpoolDir(), Closing: s.closing, Log: s.log,
 		Limits: api.Limits{Message: s.cfg.Limits.MessageBytes, Recipients: s.cfg.Limits.Recipients},
 	}), nil
+}
+
+// apiURL is where the links in mail lead: on a site to its name by HTTPS, which
+// the API knows itself; in local mode to where it listens.
+func (s *server) apiURL() string {
+	for _, p := range s.ports {
+		if s.cfg.Local && p.name == config.HTTP {
+			return "http://" + p.address()
+		}
+	}
+	return ""
 }
 
 // waiting shows how the recipients of a message stand in the queue.
