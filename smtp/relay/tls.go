@@ -8,13 +8,13 @@ import (
 	"net/netip"
 
 	"github.com/mjl-/mox/dane"
-	"github.com/mjl-/mox/mtasts"
 	"github.com/mjl-/mox/tlsrpt"
 )
 
 // handshake starts TLS, and holds the peer to the demand.
 func (d *dialing) handshake(ctx context.Context, s *Session, t *target, m *demand) *Failure {
 	s.deadline(s.r.Timeouts.TLS)
+	m.pkix, m.dane, m.verified = nil, nil, "" // of another address
 	cache := s.r.resumed
 	if m.level == levelMay && m.sts == nil && m.found == nil {
 		cache = nil // a failed resumption is not worth the clear text that would follow
@@ -71,7 +71,7 @@ func (d *dialing) reportCertificate(m *demand, t *target, s *Session, err error)
 			kind, reason = string(tlsrpt.ResultValidationFailure), "mx-mismatch"
 		case m.pkix != nil:
 			kind, reason = failureKind(m.pkix)
-		case err != nil:
+		case err != nil && m.dane == nil:
 			kind, reason = failureKind(err)
 		}
 		d.tell(d.policySTS(), t, s, kind, reason)
@@ -144,6 +144,3 @@ func (r *Relay) tell(result TLSResult) {
 		r.TLSReport(result)
 	}
 }
-
-// testing says that a policy only wants to hear of failures.
-func testing(p *mtasts.Policy) bool { return p != nil && p.Mode == mtasts.ModeTesting }
