@@ -104,16 +104,13 @@ func TestBackupMX(t *testing.T) {
 	here := w.address() + ":" + w.port
 	n := start(t, append(w.flags("500ms", "10m"), "--ephemeral", "--hostname", "backup.example", "--listen", "smtp="+here)...)
 	away := make(chan struct{})
-	script := nexthop.Script{Rcpt: map[string]string{"nobody@primary.example": "550 5.1.1 nobody"}, On: func(_ *nexthop.Session, verb, _ string) string {
+	script := nexthop.Script{Rcpt: map[string]string{"nobody@primary.example": "550 5.1.1 nobody"}, On: func(*nexthop.Session, string, string) string {
 		select {
 		case <-away:
 		default:
 			return ""
 		}
-		if verb == "CONNECT" {
-			return "421 4.3.2 away" + nexthop.Close
-		}
-		return ""
+		return "421 4.3.2 away" + nexthop.Close // sessions that are open still hear it, too
 	}}
 	primary := w.domain(t, "primary.example", script)
 	w.dns.Add("primary.example. MX 20 backup.example.", "backup.example. A "+strings.TrimSuffix(here, ":"+w.port))
@@ -133,11 +130,15 @@ func TestBackupMX(t *testing.T) {
 		if _, err := c.end([]byte("Subject: by the backup\r\n\r\ntext\r\n")); err != nil {
 			t.Fatal(err)
 		}
+		c.say(221, "QUIT") // the 250 was heard: the next is another message
 	}
 	send("known@primary.example", 250) // a callout tells
 	send("nobody@primary.example", 550)
 	send("somebody@other.example", 550)
 	primary.Wait(t, 1)
+	if !primary.Until(func() bool { return primary.Open() == 0 }) { // no session lingers
+		t.Fatal("a session with the primary stays open")
+	}
 	close(away)
 	send("known@primary.example", 250) // it is remembered
 	send("nobody@primary.example", 550)
