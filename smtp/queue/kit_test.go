@@ -118,13 +118,16 @@ func (h *house) submitItem(it queue.Item) {
 	if _, err := io.WriteString(body, text); err != nil {
 		h.t.Fatal(err)
 	}
-	_, err := h.store.Deliver(context.Background(), &mailstore.Delivery{Body: body, InTx: func(ctx context.Context, tx pgx.Tx, blob mailstore.BlobRef) error {
-		it.BlobID, it.Size = blob.ID, blob.Size+int64(len(it.Prefix))
-		return h.q.Enqueue(ctx, tx, it)
-	}})
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	wait(h.t, it.Ref+" is taken", func() bool { // a client asks again when it hears 451
+		_, err := h.store.Deliver(context.Background(), &mailstore.Delivery{Body: body, InTx: func(ctx context.Context, tx pgx.Tx, blob mailstore.BlobRef) error {
+			it.BlobID, it.Size = blob.ID, blob.Size+int64(len(it.Prefix))
+			return h.q.Enqueue(ctx, tx, it)
+		}})
+		if err != nil && (mail.ClassOf(err) != mail.Temporary || errors.Is(err, mailstore.ErrUnknownOutcome)) {
+			h.t.Fatal(err)
+		}
+		return err == nil
+	})
 	h.q.Committed(context.Background(), it)
 }
 

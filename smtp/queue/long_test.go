@@ -17,7 +17,7 @@ import (
 func (h *house) fill(n, destinations int) {
 	h.t.Helper()
 	h.submit("first", "a@d0.example")
-	h.exec(`WITH s AS (INSERT INTO queue_message (blob_id, ref, reverse_path, size, recipients) SELECT blob_id, 'm' || i, reverse_path, size, 1 FROM queue_message, generate_series(1, $1::int) i RETURNING id)
+	h.exec(`WITH s AS (INSERT INTO queue_message (blob_id, ref, reverse_path, prefix, size, recipients) SELECT blob_id, 'm' || i, reverse_path, prefix, size, 1 FROM queue_message, generate_series(1, $1::int) i RETURNING id)
 		INSERT INTO queue_rcpt (message_id, n, address, destination, next_at, deadline_at, attempts)
 		SELECT id, 1, 'a@d' || id % $2 || '.example', 'd' || id % $2 || '.example', now() + CASE WHEN id % 100 = 0 THEN interval '0' ELSE interval '1 hour' END, now() + interval '4 hours', 1 FROM s`, n, destinations)
 	h.exec(`INSERT INTO queue_destination (name, last_served) SELECT DISTINCT destination, now() FROM queue_rcpt ON CONFLICT DO NOTHING`)

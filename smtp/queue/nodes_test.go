@@ -89,7 +89,7 @@ func TestFairness(t *testing.T) {
 	h := open(t)
 	h.world.set("stalled.example", &hop{stall: true})
 	h.submit("s", "a@stalled.example")
-	h.exec(`WITH s AS (INSERT INTO queue_message (blob_id, reverse_path, size, recipients) SELECT blob_id, reverse_path, size, 1 FROM queue_message, generate_series(1, 5000) RETURNING id)
+	h.exec(`WITH s AS (INSERT INTO queue_message (blob_id, reverse_path, prefix, size, recipients) SELECT blob_id, reverse_path, prefix, size, 1 FROM queue_message, generate_series(1, 5000) RETURNING id)
 		INSERT INTO queue_rcpt (message_id, n, address, destination, deadline_at) SELECT id, 1, 'a@stalled.example', 'stalled.example', now() + interval '4 hours' FROM s`)
 	s := h.sending()
 	s.Workers = 10

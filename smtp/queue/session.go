@@ -52,10 +52,11 @@ func (w *session) run() {
 			continue
 		}
 		w.confirmed = asked
+		before := w.sent
 		if !w.handle(items) || w.s.busy() {
 			return
 		}
-		if len(items) >= claimMessages {
+		if len(items) >= claimMessages && w.sent > before {
 			w.s.more(w.ctx, w.claimed)
 		}
 	}
@@ -136,11 +137,13 @@ func (w *session) sendItem(rest []*item, it *item, route relay.Route, content re
 		return true
 	}
 	optional, err := tlsOptional(content)
+	if e, ok := errors.AsType[*mail.Error](err); ok && e.Class == mail.Temporary || err != nil && w.ctx.Err() != nil {
+		w.s.log.WarnContext(w.ctx, "a message waits for the database", "event", "queue_read", "queue_id", it.id, "err", err)
+		return false // no fault of the message's
+	}
 	if err != nil {
-		if w.ctx.Err() == nil {
-			w.poison(it, live, fmt.Errorf("the message cannot be read: %w", err))
-		}
-		return w.ctx.Err() == nil
+		w.poison(it, live, fmt.Errorf("the message cannot be read: %w", err))
+		return true
 	}
 	need := Need{RequireTLS: it.RequireTLS, TLSOptional: optional && !it.RequireTLS} // RFC 8689 §5: REQUIRETLS goes before
 	for len(live) > 0 {
