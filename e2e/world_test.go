@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"net"
+	"net/textproto"
 	"os"
 	"strings"
 	"sync"
@@ -173,10 +175,19 @@ type outgoing struct {
 	text   []byte   // nil: a short message
 }
 
-// submission is a session of an account.
+// submission is a session of an account, over TLS: REQUIRETLS is offered there
+// alone.
 func submission(t *testing.T, n *node.Node, user string) *smtpClient {
 	t.Helper()
 	c := dialSMTP(t, n.Listen["submission"])
+	c.say(220, "STARTTLS")
+	config, err := n.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.conn = tls.Client(c.conn, config)
+	c.text = textproto.NewConn(c.conn)
+	c.say(250, "EHLO client.example.org")
 	c.say(235, "AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
 	return c
 }

@@ -137,13 +137,11 @@ func (s *Session) say(verb, arg, usual string) bool {
 
 // send sends a reply and does what its end stands for.
 func (s *Session) send(reply string) bool {
-	text, way, _ := strings.Cut(reply, "\x00")
-	if way == "" || text != "" && way == Close[1:] {
-		if !strings.HasSuffix(text, "\n") {
-			text += "\r\n"
-		}
+	text, way := ending(reply)
+	if (way == "" || text != "" && way == Close) && !strings.HasSuffix(text, "\n") {
+		text += "\r\n"
 	}
-	switch "\x00" + way {
+	switch way {
 	case Drip:
 		s.drip(text)
 		return false
@@ -157,7 +155,7 @@ func (s *Session) send(reply string) bool {
 	if _, err := io.WriteString(s.nc, text); err != nil {
 		return false
 	}
-	switch "\x00" + way {
+	switch way {
 	case Close:
 		return false
 	case Stall:
@@ -166,6 +164,16 @@ func (s *Session) send(reply string) bool {
 		return false
 	}
 	return true
+}
+
+// ending parts a reply's text from the way in which it ends.
+func ending(reply string) (text, way string) {
+	for _, way := range []string{Close, Stall, Endless, Flood, Drip} {
+		if text, ok := strings.CutSuffix(reply, way); ok {
+			return text, way
+		}
+	}
+	return reply, ""
 }
 
 func (s *Session) repeat(first, text string) {
@@ -197,11 +205,10 @@ func (s *Session) drip(text string) {
 // handshake makes the connection a TLS one.
 func (s *Session) handshake() bool {
 	if reply := s.scripted("TLS", ""); reply != "" {
-		text, way, _ := strings.Cut(reply, "\x00")
-		if way == "" {
-			way = Close[1:]
+		if _, way := ending(reply); way == "" {
+			reply += Close
 		}
-		return s.send(text + "\x00" + way)
+		return s.send(reply)
 	}
 	conn := tls.Server(s.nc, s.hop.script.TLS)
 	if conn.Handshake() != nil {
