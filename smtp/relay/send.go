@@ -190,8 +190,7 @@ func (t *transaction) write(st step) {
 // answer reads and judges the reply to one command.
 func (t *transaction) answer(st step) *Failure {
 	s := t.s
-	timeout := map[Stage]time.Duration{StageMail: s.r.Timeouts.Mail, StageRcpt: s.r.Timeouts.Rcpt, StageData: s.r.Timeouts.Data}[st.stage]
-	if failure := s.read(st.stage, timeout); failure != nil {
+	if failure := s.read(st.stage, t.patient(st.stage)); failure != nil {
 		return failure
 	}
 	class := s.reply.class()
@@ -218,6 +217,17 @@ func (t *transaction) answer(st step) *Failure {
 		s.dirty = true
 	}
 	return nil
+}
+
+// patient is how long the reply to a step may take.
+func (t *transaction) patient(stage Stage) time.Duration {
+	switch stage {
+	case StageMail:
+		return t.s.r.Timeouts.Mail
+	case StageRcpt:
+		return t.s.r.Timeouts.Rcpt
+	}
+	return t.s.r.Timeouts.Data
 }
 
 // rcpt judges the reply to one RCPT.

@@ -66,7 +66,9 @@ func (t *transaction) chunk() {
 	if !t.p.binary {
 		w = newLines(buf, false)
 	}
-	_, err := io.CopyBuffer(w, struct{ io.Reader }{content}, make([]byte, min(blockSize, content.Size()+1)))
+	block := blocks.Get().(*[blockSize]byte)
+	defer blocks.Put(block)
+	_, err := io.CopyBuffer(w, struct{ io.Reader }{content}, block[:])
 	if l, ok := w.(*lines); ok && err == nil {
 		err = l.close()
 	}
