@@ -36,8 +36,8 @@ func (q *Queue) Hold(ctx context.Context, f Filter, op Operator) (Change, error)
 	return q.operate(ctx, "hold", f, op, `held = true`, `NOT r.held AND r.doomed IS NULL`, events.Held, "", nil)
 }
 
-// Release undoes Hold. The deadlines begin anew a little later, so that
-// nothing bounces for the time that it was held without another attempt.
+// Release undoes Hold. What is overdue by then is tried once more before it
+// bounces.
 func (q *Queue) Release(ctx context.Context, f Filter, op Operator) (Change, error) {
 	return q.operate(ctx, "release", f, op, `held = false, next_at = least(r.next_at, now())`, `r.held`, events.Released, "", nil)
 }
