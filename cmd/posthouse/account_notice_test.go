@@ -41,7 +41,7 @@ func TestNoticeArrives(t *testing.T) {
 	}
 	m := mda.New(mda.Config{Directory: dir, Store: store, Queue: queue.New(queue.Config{Pool: pool, Store: store, Log: log}),
 		Hostname: "mx.example.test", SpoolDir: t.TempDir(), Log: log})
-	dir.Attach(directory.Hooks{Notify: notifyPostmaster(m, t.TempDir())})
+	dir.Attach(directory.Hooks{Notify: (&server{deliverer: m}).notify})
 	if err := dir.Outcome(ctx, ids["bob"], 10, 90); err != nil {
 		t.Fatal(err)
 	}
