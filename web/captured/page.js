@@ -36,6 +36,7 @@ function entry(title, lines, chosen, choose) {
   return item;
 }
 
+const messages = (n) => (n === 1 ? '1 message' : `${n} messages`);
 const when = (t) => new Date(t).toLocaleString();
 
 async function refresh() {
@@ -44,8 +45,8 @@ async function refresh() {
   state.newest = list.newest;
   const all = boxes.inboxes.reduce((n, b) => n + b.messages, 0);
   $('inboxes').replaceChildren(
-    entry('All inboxes', [`${all} messages`], !state.inbox, () => open({ inbox: '' })),
-    ...boxes.inboxes.map((b) => entry(b.recipient, [`${b.messages} messages`, when(b.received)], state.inbox === b.recipient,
+    entry('All inboxes', [messages(all)], !state.inbox, () => open({ inbox: '' })),
+    ...boxes.inboxes.map((b) => entry(b.recipient, [messages(b.messages), when(b.received)], state.inbox === b.recipient,
       () => open({ inbox: b.recipient }))));
   $('messages').replaceChildren(...list.messages.map((m) => entry(m.subject || '(no subject)',
     [`${m.from || m.reverse_path || '<>'} → ${m.recipient}`, m.preview, when(m.received)], state.id === m.id, () => open({ id: m.id }))));
