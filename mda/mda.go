@@ -101,6 +101,7 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 	m.cfg.Queue.Committed(ctx, p.items...)
 	p.record(placed)
 	p.reportSuccess(ctx)
+	p.hearComplaint(ctx)
 	return func(heard bool) {
 		if heard {
 			m.cfg.Store.Answered(d.Receipt)
