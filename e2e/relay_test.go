@@ -204,7 +204,7 @@ func TestSlowOthers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return strings.Contains(out, "too long")
+			return strings.Contains(out, "malformed reply")
 		})
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +55,8 @@ const settle = 3 * time.Minute
 type relaying struct {
 	*experiment // its node has the database and takes the mail
 	other       *node.Node
+	otherAt     atomic.Value // string: of its submission listener now
+	otherLoad   *ledger.Load
 	flags       []string
 
 	dns   *dnstest.Server
@@ -100,34 +104,58 @@ func (x *relaying) take(m *nexthop.Message) {
 	}
 }
 
-// startOther starts the second node.
+// startOther starts the second node. The nodes of a site share the key under
+// which secrets lie in their database.
 func (x *relaying) startOther() (err error) {
-	x.other, err = node.Start(x.Binary, x.Folder, nil, append(x.flags, "--data", filepath.Join(x.Folder, "other"), "--hostname", frail, "--database", x.node.Database)...)
+	file := filepath.Join(x.Folder, "other.toml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "secret_key = %q\n", filepath.Join(x.node.Data, "secret_key")), 0o644); err != nil {
+		return err
+	}
+	x.other, err = node.Start(x.Binary, x.Folder, nil, append(x.flags, "--config", file, "--data", filepath.Join(x.Folder, "other"), "--hostname", frail, "--database", x.node.Database)...)
+	if err == nil {
+		x.otherAt.Store(x.other.Listen["submission"])
+	}
 	return err
 }
 
+// begin lets clients send to both nodes: each relays first what it took itself.
 func (x *relaying) begin(ctx context.Context) {
 	var to []string
 	for i := range relayDomains {
 		to = append(to, fmt.Sprintf("bob@d%d.example.org", i))
 	}
-	x.load = &ledger.Load{
-		Ledger: x.ledger, Name: "relay", Connections: Connections, Password: relayPassword,
-		Address: func() string { return x.address.Load().(string) }, Recipients: to,
+	for _, l := range []struct {
+		name string
+		load **ledger.Load
+		at   *atomic.Value
+	}{{"steady", &x.load, &x.address}, {"frail", &x.otherLoad, &x.otherAt}} {
+		*l.load = &ledger.Load{
+			Ledger: x.ledger, Name: l.name, Connections: Connections / 2, Password: relayPassword,
+			Address: func() string { return l.at.Load().(string) }, Recipients: to,
+		}
+		(*l.load).Start(ctx)
 	}
-	x.load.Start(ctx)
 }
 
-// busy waits until a node has sessions open at the next hop, and counts them.
+// busy waits until a node has relayed a few more messages and has sessions open
+// at the next hop, and counts these.
 func (x *relaying) busy(name string) (int, error) {
-	open := 0
+	const few = 5
+	target, open := x.relayed(name)+few, 0
 	if !x.hop.Until(func() bool {
 		open = x.hop.OpenBy(name)
-		return open > 0
+		return open > 0 && x.relayed(name) >= target
 	}) {
 		return 0, fmt.Errorf("%s did not relay for a minute\n%s", name, x.node.Log())
 	}
 	return open, nil
+}
+
+// relayed is how many messages the next hop took from a node.
+func (x *relaying) relayed(name string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.by[name]
 }
 
 // close ends what still runs.
@@ -143,6 +171,7 @@ func (x *relaying) close() {
 // finish lets the clients end, waits until the queue is empty, and compares.
 func (x *relaying) finish(ctx context.Context, rounds, inFlight int) (RelayResult, error) {
 	x.load.Finish()
+	x.otherLoad.Finish()
 	if err := x.drained(ctx); err != nil {
 		return RelayResult{}, err
 	}

@@ -170,7 +170,9 @@ func (f *Found) Message(address string, body []byte) {
 	sent := body[start:]
 	line, _, _ := bytes.Cut(sent[len(mark):], []byte("\r\n"))
 	id := string(line)
+	f.ledger.mu.Lock() // clients may still be sending
 	e := f.ledger.entries[id]
+	f.ledger.mu.Unlock()
 	switch {
 	case e == nil:
 		f.report.Strange++
