@@ -29,7 +29,7 @@ const (
 
 // benchQueue measures what waits cost those who need not wait: 300 mails behind
 // 5,000 to a stalled host; and the start, the memory and the wait of new mail
-// with --n messages queued for 1,000 stalled destinations.
+// with --n messages queued for 1,000 dead destinations.
 func benchQueue(o options) error {
 	if o.n == 0 {
 		o.n = 100000
@@ -102,7 +102,8 @@ func newHops() (w *hops, err error) {
 		return nil, err
 	}
 	w.dns.Add("quick.example. MX 10 mx.quick.example.", "mx.quick.example. A 127.0.0.1",
-		"stalled.example. MX 10 mx.stalled.example.", "*.stalled.example. MX 10 mx.stalled.example.", "mx.stalled.example. A 127.0.0.2")
+		"stalled.example. MX 10 mx.stalled.example.", "*.stalled.example. MX 10 mx.stalled.example.", "mx.stalled.example. A 127.0.0.2",
+		"*.dead.example. MX 10 mx.dead.example.", "mx.dead.example. A 127.0.0.3") // nobody listens there
 	return w, nil
 }
 
@@ -289,7 +290,7 @@ func seed(s *server, n int) error {
 		}
 		if _, err := tx.Exec(ctx, fmt.Sprintf(`WITH m AS (INSERT INTO queue_message (%s) SELECT %[1]s FROM queue_message, generate_series(1, %d) WHERE id = %d RETURNING id)
 			INSERT INTO queue_rcpt (message_id, address, destination, %s)
-			SELECT m.id, 'bob@d' || m.id %% 1000 || '.stalled.example', 'd' || m.id %% 1000 || '.stalled.example', %[4]s FROM m, (SELECT * FROM queue_rcpt WHERE message_id = %[3]d) r`,
+			SELECT m.id, 'bob@d' || m.id %% 1000 || '.dead.example', 'd' || m.id %% 1000 || '.dead.example', %[4]s FROM m, (SELECT * FROM queue_rcpt WHERE message_id = %[3]d) r`,
 			message, max(0, n-have), model, rcpt)); err != nil {
 			return err
 		}
