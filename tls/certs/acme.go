@@ -159,6 +159,11 @@ func (a *ACME) run(ctx context.Context) {
 	var asked time.Time
 	tick := time.NewTicker(namesPoll)
 	defer tick.Stop()
+	// What ran out, or nearly did, while the server was down is not to wait for
+	// the first of the regular looks.
+	if err := a.cache.RenewManagedCertificates(ctx); err != nil {
+		a.cfg.Log.Warn("certificates that are due cannot be renewed", "event", "certificate", "err", err)
+	}
 	for {
 		names, err := a.names(ctx)
 		switch {

@@ -2,8 +2,13 @@ package certs
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -39,7 +44,6 @@ type authorityOnline struct {
 	roots  *x509.CertPool // of its own HTTPS
 	orders atomic.Int32   // asked of it
 	down   atomic.Bool
-	issuer *ca.CAImpl
 }
 
 // startPebble starts an authority that looks for challenges at these ports.
@@ -50,8 +54,8 @@ func startPebble(t *testing.T, httpPort, tlsPort int, life time.Duration) *autho
 	p := &authorityOnline{dns: dnstest.Start(t)}
 	quiet := log.New(slogWriter{t}, "", 0)
 	store := db.NewMemoryStore()
-	p.issuer = ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
-	front := wfe.New(quiet, store, va.New(quiet, httpPort, tlsPort, false, p.dns.Addr().String(), store), p.issuer, []string{"pebble.example.test"}, false, false, 1, 1)
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
+	front := wfe.New(quiet, store, va.New(quiet, httpPort, tlsPort, false, p.dns.Addr().String(), store), issuer, []string{"pebble.example.test"}, false, false, 1, 1)
 	handler := front.Handler()
 	p.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.down.Load() {
@@ -61,12 +65,38 @@ func startPebble(t *testing.T, httpPort, tlsPort int, life time.Duration) *autho
 		if strings.HasPrefix(r.URL.Path, "/order-plz") {
 			p.orders.Add(1)
 		}
+		if strings.Contains(r.URL.Path, "renewalInfo") {
+			renewalInfo(handler, w, r)
+			return
+		}
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(p.Close)
 	p.roots = x509.NewCertPool()
 	p.roots.AddCert(p.Certificate())
 	return p
+}
+
+// renewalInfo is pebble's, with two changes: it wants to be asked again in a
+// second, not in hours, and its window is an hour longer, for the one that it
+// gives revoked certificates is too short for the client's library.
+func renewalInfo(pebble http.Handler, w http.ResponseWriter, r *http.Request) {
+	answer := httptest.NewRecorder()
+	pebble.ServeHTTP(answer, r)
+	var info struct {
+		Window struct {
+			Start time.Time `json:"start"`
+			End   time.Time `json:"end"`
+		} `json:"suggestedWindow"`
+	}
+	if answer.Code != http.StatusOK || json.Unmarshal(answer.Body.Bytes(), &info) != nil {
+		w.WriteHeader(answer.Code)
+		return
+	}
+	info.Window.Start = info.Window.Start.Add(-time.Hour)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "1")
+	json.NewEncoder(w).Encode(info)
 }
 
 type slogWriter struct{ t *testing.T }
@@ -371,4 +401,95 @@ func TestRestart(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), `SELECT value FROM certificate_data WHERE key LIKE '%.key' LIMIT 1`).Scan(&sealed); err != nil || strings.Contains(string(sealed), "PRIVATE KEY") {
 		t.Errorf("the private key lies open in the database, or not at all: %v", err)
 	}
+}
+
+// TestRevoked: a certificate that its authority has revoked is replaced when
+// the authority says so (RFC 9773), long before it would run out.
+func TestRevoked(t *testing.T) {
+	plain, secure := listeners(t)
+	p := startPebble(t, port(plain), port(secure), 30*24*time.Hour)
+	p.dns.Add("mx.example.test. A 127.0.0.1")
+	st := p.open(t, pgtest.Pool(t), plain, secure, func(c *ACMEConfig) { c.check = 200 * time.Millisecond })
+	bad := st.awaitPebble(t, "mx.example.test")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: bad.Raw})
+	if err := st.acme.issuer.Revoke(t.Context(), certmagic.CertificateResource{CertificatePEM: text}, 1); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "another certificate", func() bool {
+		leaf, by := st.issuer(t, "mx.example.test")
+		return by == "pebble" && !leaf.Equal(bad)
+	})
+}
+
+// TestExpired: one that ran out while the server was down does not serve, and a
+// new one is ordered at once.
+func TestExpired(t *testing.T) {
+	plain, secure := listeners(t)
+	p := startPebble(t, port(plain), port(secure), time.Hour)
+	p.dns.Add("mx.example.test. A 127.0.0.1")
+	pool := pgtest.Pool(t)
+	t.Run("before", func(t *testing.T) {
+		st := p.open(t, pool, plain, secure, nil)
+		st.awaitPebble(t, "mx.example.test")
+		plantExpired(t, st.acme.storage, "mx.example.test")
+	})
+	st := p.open(t, pool, relisten(t, plain), relisten(t, secure), nil)
+	await(t, "a new certificate", func() bool {
+		leaf, by := st.issuer(t, "mx.example.test")
+		if time.Now().After(leaf.NotAfter) {
+			t.Fatal("an expired certificate serves")
+		}
+		return by == "pebble"
+	})
+}
+
+// plantExpired puts a certificate in the place of a name's that ended an hour
+// ago.
+func plantExpired(t *testing.T, s *storage, name string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial(), DNSNames: []string{name}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := s.List(t.Context(), "certificates", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	planted := 0
+	for _, k := range keys {
+		block := &pem.Block{Type: "CERTIFICATE", Bytes: der}
+		switch {
+		case strings.HasSuffix(k, name+".key"):
+			block = &pem.Block{Type: "PRIVATE KEY", Bytes: secret}
+		case !strings.HasSuffix(k, name+".crt"):
+			continue
+		}
+		if err := s.Store(t.Context(), k, pem.EncodeToMemory(block)); err != nil {
+			t.Fatal(err)
+		}
+		planted++
+	}
+	if planted != 2 {
+		t.Fatalf("planted %d of 2 files among %v", planted, keys)
+	}
+}
+
+// relisten binds an address again that was let go.
+func relisten(t *testing.T, ln net.Listener) net.Listener {
+	t.Helper()
+	again, err := net.Listen("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { again.Close() })
+	return again
 }
