@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"posthouse/internal/config"
+	"posthouse/internal/directory"
 	"posthouse/mailstore/localpg"
 	"posthouse/migrations"
 )
@@ -80,7 +81,14 @@ func lay(ctx context.Context, c *config.Config, ephemeral bool, log *slog.Logger
 	if g.key, err = config.OpenSecretKey(c.SecretKey); err != nil {
 		return nil, err
 	}
-	return g, g.openDatabase(ctx)
+	if err := g.openDatabase(ctx); err != nil {
+		return nil, err
+	}
+	g.key, err = directory.SiteKey(ctx, g.pool, g.key, c.Local)
+	if errors.Is(err, directory.ErrSiteKey) {
+		err = fail(exitConfig, "%w: copy %s from another node of the site", err, c.SecretKey)
+	}
+	return g, err
 }
 
 // name is what people call this node by: the machine's name.

@@ -21,8 +21,8 @@ type hookCmd struct {
 }
 
 // hooks opens the webhooks of a site for a command.
-func (s *site) hooks() (*events.Hooks, error) {
-	_, shared, err := s.key()
+func (s *site) hooks(ctx context.Context) (*events.Hooks, error) {
+	_, shared, err := s.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (con *console) withHooks(ctx context.Context, fn func(*site, *events.Hooks)
 		return err
 	}
 	defer s.close()
-	h, err := s.hooks()
+	h, err := s.hooks(ctx)
 	if err != nil {
 		return err
 	}

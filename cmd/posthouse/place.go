@@ -105,7 +105,7 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 	if s.store, err = mailstore.Open(ctx, s.pool, mailstore.Options{Log: log}); err != nil {
 		return nil, fmt.Errorf("open the mailstore: %w", err)
 	}
-	key, shared, err := s.key()
+	key, shared, err := s.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,10 @@ func (s *site) checkSchema(ctx context.Context, log *slog.Logger) error {
 // key is the site's secret key, twice. A command that works on a database from a
 // machine without the site's files has none: for what does not outlive it, a
 // random key serves instead, and nothing is sealed; shared is nil then.
-func (s *site) key() (key, shared []byte, err error) {
+func (s *site) key(ctx context.Context) (key, shared []byte, err error) {
+	if key, err = directory.KnownSiteKey(ctx, s.pool); key != nil || err != nil {
+		return key, key, err // of a local server
+	}
 	if s.config.Database != "" {
 		if _, err := os.Stat(s.config.SecretKey); errors.Is(err, fs.ErrNotExist) {
 			key := make([]byte, config.SecretKeySize)
@@ -168,7 +171,12 @@ func (s *site) key() (key, shared []byte, err error) {
 			return key, nil, nil
 		}
 	}
-	key, err = config.OpenSecretKey(s.config.SecretKey)
+	if key, err = config.OpenSecretKey(s.config.SecretKey); err != nil {
+		return nil, nil, err
+	}
+	if key, err = directory.SiteKey(ctx, s.pool, key, s.config.Local); errors.Is(err, directory.ErrSiteKey) {
+		err = fail(exitConfig, "%w: %s is another one; copy it from a node of the site", err, s.config.SecretKey)
+	}
 	return key, key, err
 }
 
