@@ -33,6 +33,8 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	}
 	slog.SetDefault(log)
 	giveHeapRoom()
+	supervisor := superviseBy(log)
+	defer supervisor.close()
 	// The signal ends waiting; what runs is ended by the drain below.
 	life := context.Background()
 	ctx, unheed := signal.NotifyContext(life, syscall.SIGTERM, syscall.SIGINT)
@@ -154,7 +156,9 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, s.certificates.local.File()); err != nil {
 		log.Error("print the ready page", "event", "ready", "err", err)
 	}
+	supervisor.ready(cfg.Hostname)
 	err = h.wait(ctx)
+	supervisor.stopping()
 	unheed() // a second signal ends the process at once
 	ground.closing.Store(true)
 	h.drain(cfg.Limits.Drain(), append(shutdowns, smtp.Shutdown, imap.Shutdown, pop.Shutdown, pages.Shutdown)...)
