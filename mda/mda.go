@@ -28,6 +28,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -98,6 +99,7 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 	if err != nil {
 		return nil, p.blame(err)
 	}
+	p.committed = time.Now()
 	m.cfg.Queue.Committed(ctx, p.items...)
 	p.record(placed)
 	p.reportSuccess(ctx)
@@ -137,6 +139,7 @@ func (m *MDA) DeliverIn(ctx context.Context, in *mail.Incoming, body *spool.Spoo
 	if err != nil {
 		return p.blame(err)
 	}
+	p.committed = time.Now()
 	m.cfg.Queue.Committed(ctx, p.items...)
 	p.record(placed)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"posthouse/internal/directory"
 	"posthouse/internal/mail"
@@ -29,6 +30,8 @@ type plan struct {
 	items   []queue.Item // without their blob
 	told    []told       // what the sender asked to hear of
 	passed  []string     // Delivered-To addresses of the message, folded; nil: not read yet
+
+	committed time.Time // zero: now, as far as is known
 }
 
 // add resolves a recipient. The listener did so before; what has changed since

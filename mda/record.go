@@ -29,7 +29,7 @@ func (p *plan) recordPlaces(placed []mailstore.Placed) {
 		return
 	}
 	for i, t := range p.targets {
-		e := events.Event{Kind: events.Stored, Message: in.ID, Account: in.Account, From: in.From.String(), Recipient: p.named[i]}
+		e := events.Event{Kind: events.Stored, At: p.committed, Message: in.ID, Account: in.Account, From: in.From.String(), Recipient: p.named[i]}
 		if strings.HasPrefix(t.Recipient, elsewhere) {
 			e.Kind = events.Captured
 		} else if t.Recipient != p.named[i] {
@@ -41,7 +41,7 @@ func (p *plan) recordPlaces(placed []mailstore.Placed) {
 		log.Add(e)
 	}
 	for _, it := range p.items {
-		e := events.Event{Kind: events.Queued, Message: in.ID, Account: in.Account, From: it.From.String()}
+		e := events.Event{Kind: events.Queued, At: p.committed, Message: in.ID, Account: in.Account, From: it.From.String()}
 		if !it.Via.IsZero() {
 			e.Text = "forwarded by " + it.Via.String()
 		}

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,7 +76,15 @@ func (l *Log) Find(ctx context.Context, q Query) ([]Event, error) {
 
 // Events gives all that happened to one message, in order; at most MaxLimit.
 func (l *Log) Events(ctx context.Context, message string) ([]Event, error) {
-	return l.Find(ctx, Query{Message: message, Limit: MaxLimit})
+	list, err := l.Find(ctx, Query{Message: message, Limit: MaxLimit})
+	inOrder(list)
+	return list, err
+}
+
+// inOrder puts the events of a message in the order in which they happened.
+// Those of Add come to the table after those of AddTx that they led to.
+func inOrder(list []Event) {
+	slices.SortStableFunc(list, func(a, b Event) int { return a.At.Compare(b.At) })
 }
 
 func collect(rows pgx.Rows, err error) ([]Event, error) {

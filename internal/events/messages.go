@@ -55,6 +55,7 @@ func (l *Log) Messages(ctx context.Context, q Query) ([]Message, error) {
 		for end < len(list) && list[end].Message == list[start].Message {
 			end++
 		}
+		inOrder(list[start:end])
 		found = append(found, Summarize(list[start:end]))
 		start = end
 	}
