@@ -145,7 +145,7 @@ func (s *Scheduler) due1(it *item, r *rcpt, p place) (v verdict, again bool) {
 		v.deadline = now.Add(max(s.Retry[0], s.Poll))
 		again = true
 	default:
-		v.result.Enhanced = mail.Enhanced{4, 4, 7}
+		v.expired = true
 		v.fail()
 	}
 	v.told = v.told && !it.From.IsZero()

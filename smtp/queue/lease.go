@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,7 +16,10 @@ import (
 // that nobody knows to be due.
 const checkEvery = time.Minute
 
-const promoteMost = 500 // destinations in a statement
+const (
+	promoteMost  = 500                   // destinations in a statement
+	promoteEvery = 50 * time.Millisecond // what becomes due at about the same time is made ready together
+)
 
 // sqlPromote makes ready what has become due. It gives how many there were, and
 // when the next one is, in seconds.
@@ -42,7 +46,7 @@ func (s *Scheduler) promote(ctx context.Context) (next time.Duration, err error)
 	}
 	next = s.Poll
 	if seconds < s.Poll.Seconds() {
-		next = time.Duration(max(seconds, 0.001) * float64(time.Second))
+		next = max(time.Duration(seconds*float64(time.Second)), promoteEvery)
 	}
 	return next, nil
 }
@@ -155,7 +159,8 @@ FROM gone WHERE d.name = gone.destination`
 	sqlSettle = `UPDATE queue_destination d SET ready = d.ready OR coalesce(x.first <= now(), false),
  next_at = CASE WHEN d.backoff_until IS NOT NULL THEN d.backoff_until WHEN x.first > now() THEN x.first END
 FROM (SELECT min(f.next_at) AS first FROM generate_series(-9, 9) p, LATERAL (SELECT next_at FROM queue_rcpt
-  WHERE destination = $1 AND priority = p AND session_id IS NULL AND NOT held ORDER BY next_at LIMIT 1) f) x WHERE d.name = $1`
+  WHERE destination = $1 AND priority = p AND session_id IS NULL AND NOT held ORDER BY next_at LIMIT 1) f) x WHERE d.name = $1
+RETURNING extract(epoch FROM d.next_at - now())::float8`
 )
 
 // end gives a session back, with what is left of its claims.
@@ -175,16 +180,25 @@ func (s *Scheduler) end(w *session) {
 	}
 	ctx, cancel := context.WithTimeout(s.work, s.Lease)
 	defer cancel()
+	var next *float64 // seconds until something is due there
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		var b pgx.Batch
 		b.Queue(`SELECT ` + hasty)
 		b.Queue(sqlEnd, w.id, how, w.drop, s.PerDestination, backoff, host, code, enhanced, text)
 		b.Queue(sqlFree, []int64{w.id})
-		b.Queue(sqlSettle, w.destination)
+		b.Queue(sqlSettle, w.destination).QueryRow(func(row pgx.Row) error {
+			if err := row.Scan(&next); !errors.Is(err, pgx.ErrNoRows) {
+				return err
+			}
+			return nil // the keeper's sessions are with nobody
+		})
 		return tx.SendBatch(ctx, &b).Close()
 	})
 	if err != nil { // the lease ends by itself
 		s.log.WarnContext(ctx, "a session was not given back", "event", "queue_end", "session", w.id, "destination", w.destination, "err", err)
+	}
+	if next != nil {
+		s.soon(max(time.Duration(*next*float64(time.Second)), promoteEvery))
 	}
 	events.QueueSessions.WithLabelValues(map[int]string{-1: "failed", 0: "nothing", 1: "sent"}[how]).Inc()
 }

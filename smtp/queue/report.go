@@ -128,6 +128,9 @@ func (s *Scheduler) compose(p *pass) (*mail.Incoming, *spool.Spool, error) {
 		} else if v.triedAt != nil {
 			one.LastAttempt = *v.triedAt
 		}
+		if v.expired {
+			one.Status = mail.Enhanced{4, 4, 7} // RFC 3463 §3.5: delivery time expired
+		}
 		if r.Kind == dsn.Delayed {
 			one.WillRetryUntil = s.expires(it)
 		}

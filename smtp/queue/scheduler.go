@@ -44,6 +44,8 @@ type Scheduler struct {
 	suspect int                   // sessions with destinations that failed last
 	full    bool                  // no slot is free, and somebody waits for one
 
+	promised time.Time // when a session found something to become due; zero: it is in due
+
 	due    time.Time // the dispatcher's: when something may have become due
 	seen   [2]int64  // and the highest ids of messages at its last two polls
 	polled time.Time
@@ -147,6 +149,26 @@ func (s *Scheduler) wake(names ...string) {
 // look has the dispatcher look soon.
 func (s *Scheduler) look() { signal(s.glance) }
 
+// soon has the dispatcher look when something becomes due, d from now.
+func (s *Scheduler) soon(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := time.Now().Add(d); s.promised.IsZero() || at.Before(s.promised) {
+		s.promised = at
+	}
+}
+
+// nextDue is when the dispatcher has to look for what has become due.
+func (s *Scheduler) nextDue() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.promised.IsZero() && s.promised.Before(s.due) {
+		s.due = s.promised
+	}
+	s.promised = time.Time{}
+	return s.due
+}
+
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -242,7 +264,7 @@ func (s *Scheduler) turn() (next time.Duration, err error) {
 	if err := s.flush(); err != nil {
 		return 0, err
 	}
-	if next = time.Until(s.due); next <= 0 {
+	if next = time.Until(s.nextDue()); next <= 0 {
 		if next, err = s.promote(s.seek); err != nil {
 			return 0, err
 		}

@@ -372,3 +372,49 @@ func TestRekey(t *testing.T) {
 		t.Error(h.world.refs())
 	}
 }
+
+// TestRetryIsPunctual: what is put off is tried when it is due, and not only
+// when the database is polled.
+func TestRetryIsPunctual(t *testing.T) {
+	h := open(t)
+	h.world.set("grey.example", &hop{answer: func(m *relay.Message, _ int) []relay.Result {
+		if h.number(`SELECT max(attempts) FROM queue_rcpt WHERE destination = 'grey.example'`) == 0 {
+			return all(m, temporary(450, "greylisted"))
+		}
+		return all(m, relay.Result{Outcome: relay.Delivered, Code: 250})
+	}})
+	h.world.set("down.example", &hop{refuse: func(n int) *queue.DialError {
+		if n == 1 {
+			return &queue.DialError{Result: relay.Result{Stage: relay.StageConnect, Text: "refused"}}
+		}
+		return nil
+	}})
+	s := h.sending()
+	s.Poll = time.Hour
+	h.start(h.q, s)
+	h.submit("m", "a@grey.example", "b@grey.example", "c@grey.example", "d@down.example")
+	h.empty()
+	h.world.read(func() {
+		if h.world.hops["grey.example"].sent != 1 {
+			t.Errorf("what failed together came in %d transactions: %v", h.world.hops["grey.example"].sent, h.world.taken)
+		}
+	})
+}
+
+// TestExpiredWords: a bounce because time is up quotes the last reply as it was.
+func TestExpiredWords(t *testing.T) {
+	h := open(t)
+	h.world.set("grey.example", &hop{answer: func(m *relay.Message, _ int) []relay.Result { return all(m, temporary(450, "greylisted")) }})
+	s := h.sending()
+	s.Expire = 400 * time.Millisecond
+	h.start(h.q, s)
+	h.submit("m", "a@grey.example")
+	h.empty()
+	box := h.inbox()
+	if len(box) != 2 || !strings.Contains(box[0], "Action: delayed") || !strings.Contains(box[0], "Status: 4.2.0") {
+		t.Fatalf("alice was told %q", box)
+	}
+	if !strings.Contains(box[1], "Status: 4.4.7") || !strings.Contains(box[1], "Diagnostic-Code: smtp; 450 4.2.0 greylisted") {
+		t.Errorf("alice was told %s", box[1])
+	}
+}

@@ -217,13 +217,19 @@ func (w *session) transmit(it *item, part []*rcpt, content relay.Content, need N
 		return false // not the destination's fault
 	}
 	list := make([]verdict, len(part))
-	broken := false
+	broken, last := false, relay.Result{}
+	together := map[int]time.Duration{} // what failed in one transaction is tried again in one
 	for i, r := range part {
 		res := results[i]
 		list[i] = w.s.decide(it, r, res, false)
+		if d, ok := together[r.attempts]; ok && list[i].wait > 0 {
+			list[i].wait = d
+		} else if list[i].wait > 0 {
+			together[r.attempts] = list[i].wait
+		}
 		switch {
 		case res.Outcome == relay.Deferred && (res.Code == 421 || res.Code == 0):
-			broken = true
+			broken, last = true, res
 		case res.Code == 452:
 			w.drop = true
 		}
@@ -235,7 +241,7 @@ func (w *session) transmit(it *item, part []*rcpt, content relay.Content, need N
 	if broken && !w.conn.Alive() {
 		w.drop = true
 		if w.sent == 0 {
-			w.trouble = &results[0]
+			w.trouble = &last
 		}
 		return false
 	}

@@ -16,6 +16,7 @@ type verdict struct {
 	result   relay.Result
 	tried    bool          // an attempt was made
 	final    bool          // it leaves the queue
+	expired  bool          // because its time is up; result is that of the last attempt
 	told     bool          // a report is due, of kind
 	kind     dsn.Kind      //
 	wait     time.Duration // else: until the next attempt
@@ -69,7 +70,7 @@ func (s *Scheduler) decide(it *item, r *rcpt, res relay.Result, connection bool)
 	case r.doomed != "" || it.late():
 		v.giveUp(it)
 	case !now.Before(s.expires(it)):
-		v.result.Enhanced = mail.Enhanced{4, 4, 7} // RFC 3463 §3.5: delivery time expired
+		v.expired = true
 		v.fail()
 	default:
 		v.postpone(s, it, now)
