@@ -31,6 +31,7 @@ type cli struct {
 	Trace    traceCmd    `cmd:"" help:"What happened to a mail."`
 	Hook     hookCmd     `cmd:"" help:"Webhooks: URLs that are told what becomes of mail."`
 	Suppress suppressCmd `cmd:"" help:"Addresses that the HTTP API sends nothing to."`
+	Mail     mailCmd     `cmd:"" help:"Import, export and undelete mail."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database to this version's schema."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 	"internal/clientsetup": {"internal/mail"},
 	"internal/config":      {"internal/mail"},
 	"internal/dns":         {},
+	"internal/doctor":      {"ground", "mailstore/localpg", "migrations", "smtp/mailauth", "smtp/queue"},
 	"internal/door":        {"internal/admission", "internal/events"},
 	"internal/events":      {"internal/mail", "internal/seal"},
 	"internal/mail":        {},
@@ -55,11 +56,12 @@ var arrows = map[string][]string{
 	"internal/seal":        {},
 	"internal/spool":       {},
 	"internal/submission":  {"internal/mail"},
+	"internal/transfer":    {"ground", "mailstore", "imap/wire"},
 }
 
 // sql are the packages that may speak to the database; cmd wires the pool.
 var sql = []string{
-	"cmd/posthouse", "internal/directory", "internal/events", "mailstore", "mailstore/localpg",
+	"cmd/posthouse", "internal/directory", "internal/doctor", "internal/events", "mailstore", "mailstore/localpg",
 	"mda", "migrations", "smtp/mailauth", "smtp/queue", "tls/certs",
 }
 
