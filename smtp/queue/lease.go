@@ -234,6 +234,9 @@ ON CONFLICT (name) DO UPDATE SET ready = true`
 // check mends what a crash of Postgres, or of a node between a commit and its
 // wake, left behind. It also runs at the start.
 func (s *Scheduler) check(ctx context.Context) error {
+	if err := s.rewind(ctx); err != nil {
+		return err
+	}
 	for _, sql := range []string{sqlStray, sqlCount, sqlCheck, sqlOld} {
 		if _, err := s.q.pool.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("check the queue: %w", err)

@@ -232,6 +232,64 @@ func TestDrain(t *testing.T) {
 	h.exec(`DELETE FROM queue_rcpt`)
 }
 
+// TestDrainInterrupts: a next hop that lets us wait for anything but the reply
+// to the end of a message does not keep the server from stopping; its mail is
+// given back as if it had not been tried. TRUST.md row 33.
+func TestDrainInterrupts(t *testing.T) {
+	h := open(t)
+	inside, on := make(chan bool), make(chan bool)
+	h.world.set("stalled.example", &hop{stall: true})
+	h.world.set("x.example", &hop{after: func(*relay.Message) { inside <- true; <-on }})
+	sending := h.sending()
+	sending.Grace = 50 * time.Millisecond
+	s, err := h.q.Start(sending)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.submit("s", "a@stalled.example")
+	h.submit("m", "a@x.example")
+	<-inside
+	wait(t, "it is stalled", func() (yes bool) {
+		h.world.read(func() { yes = h.world.hops["stalled.example"].stalled == 1 })
+		return yes
+	})
+	closed := make(chan error)
+	go func() { closed <- s.Close(context.Background()) }()
+	wait(t, "the stalled one is given back", func() bool {
+		return h.number(`SELECT count(*) FROM queue_rcpt WHERE session_id IS NULL AND attempts = 0`) == 1
+	})
+	select {
+	case err := <-closed:
+		t.Fatalf("it closed before the end was answered: %v", err)
+	case on <- true:
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if h.world.refs()["m"] != 1 || h.number(`SELECT count(*) FROM queue_rcpt`) != 1 {
+		t.Errorf("sent %v", h.world.refs())
+	}
+}
+
+// TestClockSetBack: mail that was put off before the clock went back by days is
+// sent all the same; what its sender holds is not. TRUST.md row 26.
+func TestClockSetBack(t *testing.T) {
+	h := open(t)
+	h.submit("m", "a@x.example")
+	held := envelope("h", "b@y.example")
+	held.HoldUntil = time.Now().Add(72 * time.Hour)
+	h.submitItem(held)
+	const later = ` now() + interval '3 days' `
+	h.exec(`UPDATE queue_rcpt SET attempts = 1, tried_at = ` + later + `, next_at = ` + later + ` WHERE destination = 'x.example'`)
+	h.exec(`UPDATE queue_message SET created_at = ` + later + ` WHERE ref = 'm'`)
+	h.exec(`UPDATE queue_destination SET ready = false, failures = 1, next_at = ` + later + `, backoff_until = ` + later + `, tried_at = ` + later)
+	h.start(h.q, h.sending())
+	wait(t, "it is sent", func() bool { return h.world.refs()["m"] == 1 })
+	if h.world.refs()["h"] != 0 {
+		t.Error("what is held was sent")
+	}
+}
+
 // TestOperate: hold, release, retry and bounce, with the server and without.
 func TestOperate(t *testing.T) {
 	h := open(t)

@@ -37,10 +37,3 @@ func (s Schedule) waitUntil(attempts int, deadline time.Duration) time.Duration 
 	}
 	return d
 }
-
-// dbTime is the clock of the database as a statement saw it, and ours then.
-type dbTime struct{ then, here time.Time }
-
-// now is what the database's clock shows about now. A step of either clock
-// since then does not show in it.
-func (t dbTime) now() time.Time { return t.then.Add(time.Since(t.here)) }

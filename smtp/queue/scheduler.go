@@ -49,6 +49,7 @@ type Scheduler struct {
 	due    time.Time // the dispatcher's: when something may have become due
 	seen   [2]int64  // and the highest ids of messages at its last two polls
 	polled time.Time
+	clock  dbTime    // of the database, at the last check
 	gauged time.Time // the keeper's
 }
 
@@ -84,8 +85,9 @@ func (q *Queue) Start(sending Sending) (*Scheduler, error) {
 	return s, nil
 }
 
-// Close stops claiming and lets sessions finish the message that they are at;
-// when ctx ends they are cut off. All leases are given back. The queue stays
+// Close stops claiming and lets sessions finish the message that they are at,
+// for Grace, or where its end has been sent, until ctx ends; then they are cut
+// off. All leases are given back. The queue stays
 // usable; an error says that sessions were cut.
 func (s *Scheduler) Close(ctx context.Context) (err error) {
 	s.once.Do(func() { err = s.close(ctx) })
@@ -103,6 +105,8 @@ func (s *Scheduler) close(ctx context.Context) (err error) {
 		s.reports.Wait()
 		close(drained)
 	}()
+	grace := time.AfterFunc(s.Grace, s.interrupt)
+	defer grace.Stop()
 	select {
 	case <-drained:
 	case <-ctx.Done():
@@ -119,6 +123,16 @@ func (s *Scheduler) close(ctx context.Context) (err error) {
 	s.halt()
 	s.loops.Wait()
 	return err
+}
+
+// interrupt ends the sessions that are not at the end of a message: next hops
+// that let us wait for anything else do not keep a server from stopping.
+func (s *Scheduler) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.at {
+		w.interrupt(errClosing)
+	}
 }
 
 // cutPatience is how long the database gets to take the last results.

@@ -40,6 +40,8 @@ type Sending struct {
 	Poll           time.Duration // how often the database is asked unbidden; 0: 5 s
 	Linger         time.Duration // how long a session without mail waits for some; 0: 1 s, negative: not at all
 
+	Grace time.Duration // how long Close lets go on what can be sent again; 0: 2 s
+
 	Events   *events.Log // nil: none are recorded
 	SpoolDir string      // for reports that do not fit the memory; empty: the system's
 }
@@ -85,6 +87,7 @@ func (s *Sending) defaults() error {
 	s.PerDestination = cmp.Or(s.PerDestination, 20)
 	s.Lease = cmp.Or(s.Lease, DefaultLease)
 	s.Poll = cmp.Or(s.Poll, 5*time.Second)
+	s.Grace = cmp.Or(s.Grace, 2*time.Second)
 	s.Linger = cmp.Or(s.Linger, time.Second)
 	return nil
 }

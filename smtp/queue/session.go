@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"posthouse/internal/mail"
@@ -20,6 +21,8 @@ type session struct {
 	s      *Scheduler
 	ctx    context.Context // ends when the lease is lost or the scheduler has no more time
 	cancel context.CancelCauseFunc
+	end    sync.Mutex    // guards ending
+	ending bool          // the end of a message was sent, or is about to be
 	poke   chan struct{} // holds one: there is mail for the destination
 
 	conn      Connection
@@ -265,6 +268,11 @@ func (w *session) send(m *relay.Message) (results []relay.Result, err error) {
 			err = errors.New("an internal fault while sending")
 		}
 	}()
+	defer func() {
+		w.end.Lock()
+		defer w.end.Unlock()
+		w.ending = false
+	}()
 	results = w.conn.Send(w.ctx, m)
 	if len(results) != len(m.Recipients) {
 		return nil, fmt.Errorf("%d results for %d recipients", len(results), len(m.Recipients))
@@ -308,6 +316,27 @@ func (w *session) all(items []*item, res relay.Result, connection bool) {
 // commit is asked right before the final dot. What went before must be recorded
 // by then, so that a crash leaves one message in doubt, and the lease must be ours.
 func (w *session) commit(ctx context.Context) error {
+	if err := w.ours(ctx); err != nil {
+		return err
+	}
+	w.end.Lock()
+	defer w.end.Unlock()
+	w.ending = w.ctx.Err() == nil
+	return w.ctx.Err()
+}
+
+// interrupt ends a session where nothing is lost by it: the message that it is
+// at can be sent again, as its end has not been.
+func (w *session) interrupt(cause error) {
+	w.end.Lock()
+	defer w.end.Unlock()
+	if !w.ending {
+		w.cancel(cause)
+	}
+}
+
+// ours is the fence: the lease, confirmed a moment ago.
+func (w *session) ours(ctx context.Context) error {
 	if err := w.await(ctx); err != nil {
 		return err
 	}
