@@ -60,6 +60,14 @@ func newProgress(con *console, verb string) *progress {
 }
 
 func (p *progress) show(f transfer.Figures) {
+	pause := progressPause
+	if p.terminal {
+		pause = 100 * time.Millisecond
+	}
+	if time.Since(p.last) < pause {
+		return
+	}
+	p.last = time.Now()
 	line := fmt.Sprintf("%s: %d found, %d %s, %d already there, %s, %.0f a second", f.Folder, f.Found, f.Imported, p.verb, f.Known,
 		octets(f.Bytes), float64(f.Imported)/max(f.Took.Seconds(), 0.001))
 	if p.terminal {
@@ -68,10 +76,7 @@ func (p *progress) show(f transfer.Figures) {
 		fmt.Fprintf(p.con.err, "\r%s%s", line, strings.Repeat(" ", pad))
 		return
 	}
-	if time.Since(p.last) >= progressPause {
-		p.last = time.Now()
-		fmt.Fprintln(p.con.err, line)
-	}
+	fmt.Fprintln(p.con.err, line)
 }
 
 // note writes a line of its own.

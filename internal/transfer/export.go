@@ -62,7 +62,6 @@ type exporter struct {
 	opt     ExportOptions
 	figures Figures
 	began   time.Time
-	told    time.Time
 }
 
 func (e *exporter) run(ctx context.Context) error {
@@ -91,7 +90,7 @@ func (e *exporter) run(ctx context.Context) error {
 }
 
 func (e *exporter) mailbox(ctx context.Context, m mailstore.Mailbox, subscribed bool) error {
-	e.figures.Folder, e.told = m.Name, time.Time{}
+	e.figures.Folder = m.Name
 	e.figures.Folders++
 	if e.opt.DryRun {
 		e.figures.Found += int(m.Messages)
@@ -161,8 +160,7 @@ func (e *exporter) page(ctx context.Context, view *mailstore.View, list []*mails
 		}
 		e.figures.Imported++
 		e.figures.Bytes += msg.Size
-		if e.opt.Progress != nil && time.Since(e.told) > 200*time.Millisecond {
-			e.told = time.Now()
+		if e.opt.Progress != nil {
 			f := e.figures
 			f.Took = time.Since(e.began)
 			e.opt.Progress(f)

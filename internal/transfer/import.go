@@ -11,12 +11,12 @@ import (
 
 // Options of an import.
 type Options struct {
-	Prefix   string   // all folders go below this one, INBOX too; empty: each to its own
-	Only     []string // names of folders here; empty: all
-	SpoolDir string   // for large messages; empty: the system's temporary folder
-	DryRun   bool     // count, store nothing
-	Progress func(Figures)
-	Note     func(string) // a line for people: what was left out, and why
+	Prefix   string        // all folders go below this one, INBOX too; empty: each to its own
+	Only     []string      // names of folders here; empty: all
+	SpoolDir string        // for large messages; empty: the system's temporary folder
+	DryRun   bool          // count, store nothing
+	Progress func(Figures) // often
+	Note     func(string)  // a line for people: what was left out, and why
 }
 
 // Figures are what an import found and did.
@@ -38,7 +38,6 @@ type importer struct {
 	opt      Options
 	figures  Figures
 	began    time.Time
-	told     time.Time
 	keywords map[string]bool // noted to be left out
 }
 
@@ -72,7 +71,6 @@ func (im *importer) run(ctx context.Context, source Source) error {
 // folder imports one folder.
 func (im *importer) folder(ctx context.Context, source Source, p planned) error {
 	im.figures.Folder = p.name
-	im.told = time.Time{}
 	im.tell()
 	if !im.opt.DryRun {
 		if err := im.mailbox(ctx, p); err != nil {
@@ -102,12 +100,11 @@ func (im *importer) mailbox(ctx context.Context, p planned) error {
 	return nil
 }
 
-// tell reports how far it is, a few times a second.
+// tell reports how far it is.
 func (im *importer) tell() {
-	if im.opt.Progress == nil || time.Since(im.told) < 200*time.Millisecond {
+	if im.opt.Progress == nil {
 		return
 	}
-	im.told = time.Now()
 	f := im.figures
 	f.Took = time.Since(im.began)
 	im.opt.Progress(f)
