@@ -122,19 +122,6 @@ func (s *SRS) Reverse(ctx context.Context, rcpt mail.Address) (mail.Address, err
 	return checked(local, domain)
 }
 
-// Return is Reverse for a session: the zero address for what is no rewritten
-// sender, and a refusal for one that is not ours, or too old.
-func (s *SRS) Return(ctx context.Context, rcpt mail.Address) (mail.Address, error) {
-	a, err := s.Reverse(ctx, rcpt)
-	switch {
-	case errors.Is(err, ErrNotSRS):
-		return mail.Address{}, nil
-	case errors.Is(err, ErrSRS):
-		return mail.Address{}, mail.Refuse(550, mail.Enhanced{5, 1, 1}, "The sender that this address stands for is not known, or no longer")
-	}
-	return a, err
-}
-
 // checked is an address from its parts, which nobody else could have written;
 // but the rules may have changed since.
 func checked(local, domain string) (mail.Address, error) {
