@@ -20,20 +20,22 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 type cli struct {
 	Place place `embed:""`
 
-	Serve    serveCmd    `cmd:"" help:"Run the server."`
-	Status   statusCmd   `cmd:"" help:"Say what runs here and what it holds."`
-	Domain   domainCmd   `cmd:"" help:"Domains whose mail ends here."`
-	Account  accountCmd  `cmd:"" help:"Accounts: mailboxes with a password."`
-	Alias    aliasCmd    `cmd:"" help:"Aliases: addresses that lead to others."`
-	APIKey   apikeyCmd   `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
-	Relay    relayCmd    `cmd:"" help:"Smarthosts and other next hops, and which mail takes them."`
-	Queue    queueCmd    `cmd:"" help:"Mail that waits to leave."`
-	Trace    traceCmd    `cmd:"" help:"What happened to a mail."`
-	Hook     hookCmd     `cmd:"" help:"Webhooks: URLs that are told what becomes of mail."`
-	Suppress suppressCmd `cmd:"" help:"Addresses that the HTTP API sends nothing to."`
-	Mail     mailCmd     `cmd:"" help:"Import, export and undelete mail."`
-	Migrate  migrateCmd  `cmd:"" help:"Bring the database to this version's schema."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Run the server."`
+	Quickstart quickstartCmd `cmd:"" help:"Set up a server for a domain: configuration, unit, keys, account, DNS records."`
+	Doctor     doctorCmd     `cmd:"" help:"Look at everything and say what is wrong; try a connection; follow a mail."`
+	Status     statusCmd     `cmd:"" help:"Say what runs here and what it holds."`
+	Domain     domainCmd     `cmd:"" help:"Domains whose mail ends here."`
+	Account    accountCmd    `cmd:"" help:"Accounts: mailboxes with a password."`
+	Alias      aliasCmd      `cmd:"" help:"Aliases: addresses that lead to others."`
+	APIKey     apikeyCmd     `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
+	Relay      relayCmd      `cmd:"" help:"Smarthosts and other next hops, and which mail takes them."`
+	Queue      queueCmd      `cmd:"" help:"Mail that waits to leave."`
+	Trace      traceCmd      `cmd:"" help:"What happened to a mail."`
+	Hook       hookCmd       `cmd:"" help:"Webhooks: URLs that are told what becomes of mail."`
+	Suppress   suppressCmd   `cmd:"" help:"Addresses that the HTTP API sends nothing to."`
+	Mail       mailCmd       `cmd:"" help:"Import, export and undelete mail."`
+	Migrate    migrateCmd    `cmd:"" help:"Bring the database to this version's schema."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // console is where a command reads and writes.

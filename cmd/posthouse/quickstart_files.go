@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"posthouse/internal/config"
+	"posthouse/mailstore/localpg"
+)
+
+// What quickstart writes, and packages bring: one text for both.
+//
+//go:embed posthouse.service
+//go:embed posthouse.toml.tmpl
+var setupFiles embed.FS
+
+var configTemplate = template.Must(template.ParseFS(setupFiles, "posthouse.toml.tmpl"))
+
+const unitFile = "/etc/systemd/system/posthouse.service"
+
+// packagedUnit is where a package puts the unit; quickstart leaves it alone.
+const packagedUnit = "/lib/systemd/system/posthouse.service"
+
+// files writes the configuration and the unit. What is there and was changed by
+// somebody stays.
+func (q *quickstart) files(cfg *config.Config, fresh bool) error {
+	if err := q.user(); err != nil {
+		return err
+	}
+	if !fresh {
+		if err := q.con.say("%s is there and stays as it is", q.file); err != nil {
+			return err
+		}
+	} else {
+		var text bytes.Buffer
+		err := configTemplate.Execute(&text, map[string]any{
+			"Hostname": cfg.Hostname, "Data": q.inside, "Email": cfg.ACME.Email, "Addresses": cfg.ACME.Addresses,
+			"Database": q.givenDatabase(), "OwnData": q.inside != config.Site().Data,
+		})
+		if err != nil {
+			return err
+		}
+		// It may come to hold tokens of a DNS provider.
+		if err := q.write(q.file, text.Bytes(), 0o640); err != nil {
+			return err
+		}
+		if err := q.giveGroup(q.file); err != nil {
+			return err
+		}
+	}
+	return q.unit()
+}
+
+// givenDatabase is a database that was named by flag. One from the environment
+// stays there.
+func (q *quickstart) givenDatabase() string {
+	if q.con.place.Database == os.Getenv(config.DatabaseVariable) {
+		return ""
+	}
+	return q.con.place.Database
+}
+
+// unit writes the systemd unit, with the place of this program in it.
+func (q *quickstart) unit() error {
+	path := filepath.Join(or(q.Root, "/"), unitFile)
+	if _, err := os.Stat(filepath.Join(or(q.Root, "/"), packagedUnit)); err == nil {
+		return q.con.say("the unit of the package is there: %s", packagedUnit)
+	}
+	text, err := setupFiles.ReadFile("posthouse.service")
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	if q.Root != "" {
+		program = "/usr/bin/posthouse" // where an image has it
+	}
+	text = bytes.ReplaceAll(text, []byte("/usr/bin/posthouse"), []byte(program))
+	if q.inside != config.Site().Data && q.Root == "" {
+		text = bytes.ReplaceAll(text, []byte("StateDirectory=posthouse\nStateDirectoryMode=0755\n"), []byte("ReadWritePaths="+q.inside+"\n"))
+	}
+	switch old, err := os.ReadFile(path); {
+	case err == nil && bytes.Equal(old, text):
+		return q.con.say("%s is there", path)
+	case err == nil:
+		return q.con.say("%s is there and differs from what would be written: it stays as it is", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return q.write(path, text, 0o644)
+}
+
+// write makes a file that appears whole or not at all.
+func (q *quickstart) write(path string, text []byte, mode fs.FileMode) error {
+	if q.DryRun {
+		return q.con.say("would write %s:\n    %s", path, strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    "))
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fail(exitConfig, "make the folder of %s: %w; run it as root, or with --root", path, err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fail(exitConfig, "write %s: %w; run it as root, or with --root", path, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(text)
+	if err := cmp.Or(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close(), os.Rename(tmp.Name(), path)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return q.con.say("wrote %s", path)
+}
+
+// giveGroup lets the server's user read a file of root's.
+func (q *quickstart) giveGroup(path string) error {
+	if q.DryRun || os.Geteuid() != 0 {
+		return nil
+	}
+	account, _, err := localpg.Unprivileged()
+	if err != nil {
+		return fail(exitConfig, "%w", err)
+	}
+	return os.Chown(path, 0, account.GID)
+}
+
+// user makes the system user that the unit runs as.
+func (q *quickstart) user() error {
+	if q.Root != "" || os.Geteuid() != 0 {
+		return nil
+	}
+	if _, err := user.Lookup("posthouse"); err == nil {
+		return nil
+	}
+	if q.DryRun {
+		return q.con.say("would create the system user posthouse")
+	}
+	args := []string{"--system", "--user-group", "--home-dir", config.Site().Data, "--no-create-home", "--shell", "/usr/sbin/nologin", "posthouse"}
+	if out, err := exec.Command("useradd", args...).CombinedOutput(); err != nil {
+		// The server finds another one, and the unit can be edited.
+		return q.con.say("the system user posthouse cannot be created (%v: %s): create it, or set User= in the unit", err, bytes.TrimSpace(out))
+	}
+	return q.con.say("created the system user posthouse")
+}
