@@ -41,17 +41,21 @@ import (
 type authorityOnline struct {
 	*httptest.Server
 	dns    *dnstest.Server
+	host   string         // that certificates are ordered for: certmagic remembers failures by name, over tests
 	roots  *x509.CertPool // of its own HTTPS
 	orders atomic.Int32   // asked of it
 	down   atomic.Bool
 }
+
+var hosts atomic.Int32
 
 // startPebble starts an authority that looks for challenges at these ports.
 func startPebble(t *testing.T, httpPort, tlsPort int, life time.Duration) *authorityOnline {
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	t.Setenv("PEBBLE_AUTHZREUSE", "0")
-	p := &authorityOnline{dns: dnstest.Start(t)}
+	p := &authorityOnline{dns: dnstest.Start(t), host: fmt.Sprintf("mx%d.example.test", hosts.Add(1))}
+	p.dns.Add(p.host + ". A 127.0.0.1")
 	quiet := log.New(slogWriter{t}, "", 0)
 	store := db.NewMemoryStore()
 	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(life / time.Second)}})
@@ -133,7 +137,7 @@ func (p *authorityOnline) open(t *testing.T, pool *pgxpool.Pool, plain, secure n
 	s := &site{}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
 	cfg := ACMEConfig{
-		Pool: pool, Key: make([]byte, 32), Hostname: "mx.example.test", CA: p.URL + wfe.DirectoryPath, Roots: p.roots,
+		Pool: pool, Key: make([]byte, 32), Hostname: p.host, CA: p.URL + wfe.DirectoryPath, Roots: p.roots,
 		HTTPPort: port(plain), TLSPort: port(secure), Domains: s.list, Log: log,
 		Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
 			m := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
@@ -239,7 +243,7 @@ func TestChallenges(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			plain, secure := listeners(t)
 			p := startPebble(t, port(plain), port(secure), time.Hour)
-			p.dns.Add("mx.example.test. A 127.0.0.1", "mail.there.example.test. A 192.0.2.7", "example.test. SOA ns.example.test. h.example.test. 1 1 1 1 1", "example.test. NS ns.example.test.", "ns.example.test. A 127.0.0.1")
+			p.dns.Add("mail.there.example.test. A 192.0.2.7", "example.test. SOA ns.example.test. h.example.test. 1 1 1 1 1", "example.test. NS ns.example.test.", "ns.example.test. A 127.0.0.1")
 			st := p.open(t, pgtest.Pool(t), plain, secure, func(c *ACMEConfig) {
 				c.Domains = func(context.Context) ([]string, error) { return []string{"there.example.test"}, nil }
 				switch kind {
@@ -253,15 +257,15 @@ func TestChallenges(t *testing.T) {
 					c.Domains = func(context.Context) ([]string, error) { return nil, nil }
 				}
 			})
-			st.awaitPebble(t, "mx.example.test")
-			if leaf, _ := st.issuer(t, ""); leaf.VerifyHostname("mx.example.test") != nil {
+			st.awaitPebble(t, p.host)
+			if leaf, _ := st.issuer(t, ""); leaf.VerifyHostname(p.host) != nil {
 				t.Errorf("a client that names nobody gets %v", leaf.DNSNames)
 			}
 			if n := p.orders.Load(); n != 1 {
 				t.Errorf("%d orders, want one: the other name leads elsewhere", n)
 			}
 			for _, s := range st.acme.Status() {
-				if led := s.Name == "mx.example.test"; led != (s.Problem == "") || led == s.Until.IsZero() {
+				if led := s.Name == p.host; led != (s.Problem == "") || led == s.Until.IsZero() {
 					t.Errorf("status %+v", s)
 				}
 			}
@@ -295,14 +299,14 @@ func TestTwoNodes(t *testing.T) {
 	plain, secure := listeners(t)
 	plain2, secure2 := listeners(t)
 	p := startPebble(t, port(plain), port(secure), time.Hour) // it asks the first node, whoever ordered
-	p.dns.Add("mx.example.test. A 127.0.0.1", "mail.example.test. A 127.0.0.1")
+	p.dns.Add("mail.example.test. A 127.0.0.1")
 	pool := pgtest.Pool(t)
 	domains := func(c *ACMEConfig) {
 		c.Domains = func(context.Context) ([]string, error) { return []string{"example.test"}, nil }
 	}
 	second := p.open(t, pool, plain2, secure2, domains)
 	first := p.open(t, pool, plain, secure, domains)
-	for _, name := range []string{"mx.example.test", "mail.example.test"} {
+	for _, name := range []string{p.host, "mail.example.test"} {
 		a, b := first.awaitPebble(t, name), second.awaitPebble(t, name)
 		if !a.Equal(b) {
 			t.Errorf("the nodes show different certificates for %s", name)
@@ -318,11 +322,10 @@ func TestTwoNodes(t *testing.T) {
 func TestAuthorityDown(t *testing.T) {
 	plain, secure := listeners(t)
 	p := startPebble(t, port(plain), port(secure), time.Hour)
-	p.dns.Add("mx.example.test. A 127.0.0.1")
 	p.down.Store(true)
 	pool := pgtest.Pool(t)
 	st := p.open(t, pool, plain, secure, nil)
-	if _, by := st.issuer(t, "mx.example.test"); by != "local" {
+	if _, by := st.issuer(t, p.host); by != "local" {
 		t.Errorf("certificate is by %s while the authority is down", by)
 	}
 	await(t, "a failure in the status", func() bool {
@@ -335,9 +338,8 @@ func TestAuthorityDown(t *testing.T) {
 func TestRenewalOnline(t *testing.T) {
 	plain, secure := listeners(t)
 	p := startPebble(t, port(plain), port(secure), time.Minute)
-	p.dns.Add("mx.example.test. A 127.0.0.1")
 	st := p.open(t, pgtest.Pool(t), plain, secure, func(c *ACMEConfig) { c.check, c.window = 200*time.Millisecond, 0.97 })
-	first := st.awaitPebble(t, "mx.example.test")
+	first := st.awaitPebble(t, p.host)
 
 	// A session of before, on a listener of its own that echoes.
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", st.certs.Config())
@@ -361,7 +363,7 @@ func TestRenewalOnline(t *testing.T) {
 	}
 	for range 2 {
 		await(t, "a newer certificate", func() bool {
-			leaf, by := st.issuer(t, "mx.example.test")
+			leaf, by := st.issuer(t, p.host)
 			if by != "pebble" || time.Now().After(leaf.NotAfter) {
 				t.Fatalf("a listener shows a certificate by %s that ended at %v", by, leaf.NotAfter)
 			}
@@ -388,12 +390,11 @@ func TestRenewalOnline(t *testing.T) {
 func TestRestart(t *testing.T) {
 	plain, secure := listeners(t)
 	p := startPebble(t, port(plain), port(secure), time.Hour)
-	p.dns.Add("mx.example.test. A 127.0.0.1")
 	pool := pgtest.Pool(t)
-	before := p.open(t, pool, plain, secure, nil).awaitPebble(t, "mx.example.test")
+	before := p.open(t, pool, plain, secure, nil).awaitPebble(t, p.host)
 	p.down.Store(true)
 	plain2, secure2 := listeners(t)
-	after, by := p.open(t, pool, plain2, secure2, nil).issuer(t, "mx.example.test")
+	after, by := p.open(t, pool, plain2, secure2, nil).issuer(t, p.host)
 	if by != "pebble" || !after.Equal(before) {
 		t.Errorf("after a restart the certificate is by %s", by)
 	}
@@ -408,15 +409,14 @@ func TestRestart(t *testing.T) {
 func TestRevoked(t *testing.T) {
 	plain, secure := listeners(t)
 	p := startPebble(t, port(plain), port(secure), 30*24*time.Hour)
-	p.dns.Add("mx.example.test. A 127.0.0.1")
 	st := p.open(t, pgtest.Pool(t), plain, secure, func(c *ACMEConfig) { c.check = 200 * time.Millisecond })
-	bad := st.awaitPebble(t, "mx.example.test")
+	bad := st.awaitPebble(t, p.host)
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: bad.Raw})
 	if err := st.acme.issuer.Revoke(t.Context(), certmagic.CertificateResource{CertificatePEM: text}, 1); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "another certificate", func() bool {
-		leaf, by := st.issuer(t, "mx.example.test")
+		leaf, by := st.issuer(t, p.host)
 		return by == "pebble" && !leaf.Equal(bad)
 	})
 }
@@ -426,16 +426,15 @@ func TestRevoked(t *testing.T) {
 func TestExpired(t *testing.T) {
 	plain, secure := listeners(t)
 	p := startPebble(t, port(plain), port(secure), time.Hour)
-	p.dns.Add("mx.example.test. A 127.0.0.1")
 	pool := pgtest.Pool(t)
 	t.Run("before", func(t *testing.T) {
 		st := p.open(t, pool, plain, secure, nil)
-		st.awaitPebble(t, "mx.example.test")
-		plantExpired(t, st.acme.storage, "mx.example.test")
+		st.awaitPebble(t, p.host)
+		plantExpired(t, st.acme.storage, p.host)
 	})
 	st := p.open(t, pool, relisten(t, plain), relisten(t, secure), nil)
 	await(t, "a new certificate", func() bool {
-		leaf, by := st.issuer(t, "mx.example.test")
+		leaf, by := st.issuer(t, p.host)
 		if time.Now().After(leaf.NotAfter) {
 			t.Fatal("an expired certificate serves")
 		}
