@@ -50,7 +50,7 @@ func ParseIMAP(s string) (IMAPServer, error) {
 		return bad(err.Error())
 	}
 	if strings.Contains(user, ":") {
-		return bad("a password has no place in it, others can see it in the list of processes")
+		return IMAPServer{}, errors.New("the address of the IMAP server holds a password, which others can see in the list of processes: leave it out, and give it when asked or with --password-stdin")
 	}
 	if folder, err = url.PathUnescape(strings.TrimSuffix(folder, "/")); err != nil {
 		return bad(err.Error())
