@@ -28,6 +28,15 @@ const (
 	SearchText                       // Text: the header or the body contains it
 )
 
+// What extensions of IMAP search for.
+const (
+	SearchEmailID     SearchOp = iota + 64 // Size: the EMAILID (RFC 8474)
+	SearchThreadID                         // Size: the THREADID
+	SearchSavedBefore                      // Date: saved before that day, UTC (RFC 8514)
+	SearchSavedOn                          // Date
+	SearchSavedSince                       // Date: saved that day or later
+)
+
 // Criteria is a search program as a tree. Texts are UTF-8 as the client meant
 // them: Search folds them. Dates are midnight UTC of the day meant.
 type Criteria struct {

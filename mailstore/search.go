@@ -108,7 +108,8 @@ func (q *search) plan(c *Criteria) node {
 		if n.flags == 0 {
 			n.op = SearchOr // no message has it
 		}
-	case SearchBefore, SearchOn, SearchSince, SearchSentBefore, SearchSentOn, SearchSentSince, SearchLarger, SearchSmaller:
+	case SearchBefore, SearchOn, SearchSince, SearchSentBefore, SearchSentOn, SearchSentSince, SearchLarger, SearchSmaller,
+		SearchEmailID, SearchThreadID, SearchSavedBefore, SearchSavedOn, SearchSavedSince:
 		n.uses = usesColumns
 	case SearchHeader:
 		n.needle = message.Fold(c.Text)

@@ -31,6 +31,9 @@ func (c *condition) arg(v any) string {
 // disregarding time and timezone).
 const idateDay = `(idate AT TIME ZONE 'UTC' + make_interval(mins => idate_zone))::date`
 
+// savedDay is the day of the save date: it was given in no other zone than ours.
+const savedDay = `(saved_at AT TIME ZONE 'UTC')::date`
+
 // add writes the condition of n. It is never NULL.
 func (c *condition) add(n node) {
 	switch n.op {
@@ -63,6 +66,16 @@ func (c *condition) add(n node) {
 		c.write("size > %s::bigint", c.arg(n.size))
 	case SearchSmaller:
 		c.write("size < %s::bigint", c.arg(n.size))
+	case SearchEmailID:
+		c.write("email_id = %s::bigint", c.arg(n.size))
+	case SearchThreadID:
+		c.write("thread_id = %s::bigint", c.arg(n.size))
+	case SearchSavedBefore:
+		c.write(savedDay+" < %s::date", c.arg(n.date))
+	case SearchSavedOn:
+		c.write(savedDay+" = %s::date", c.arg(n.date))
+	case SearchSavedSince:
+		c.write(savedDay+" >= %s::date", c.arg(n.date))
 	case SearchHeader:
 		c.headers = true
 		if n.needle == "" {

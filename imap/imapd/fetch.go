@@ -86,7 +86,7 @@ func (f *fetch) parse(c *command) error {
 	if len(f.items) == 0 {
 		return wire.Syntaxf("nothing to fetch")
 	}
-	if c.lex.Accept(' ') && c.lex.IsList() {
+	for c.lex.Accept(' ') && c.lex.IsList() {
 		if err := f.parseModifiers(c); err != nil {
 			return err
 		}

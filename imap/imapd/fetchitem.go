@@ -16,6 +16,7 @@ type fetchItem struct {
 	stored  bool // needs the message's row
 	marks   bool // sets \Seen
 	section *bodySection
+	args    func(lex *wire.Lexer) error // reads " (" and what follows in a list; nil: nothing may
 	write   func(f *fetch, m *fetched, item *fetchItem) error
 }
 
@@ -79,6 +80,9 @@ func (f *fetch) parseItem(lex *wire.Lexer, alone bool) error {
 		return wire.Syntaxf("unknown fetch item")
 	}
 	f.items = append(f.items, item)
+	if item.args != nil && !alone && lex.Peek() == ' ' && lex.Second() == '(' {
+		return item.args(lex)
+	}
 	return nil
 }
 

@@ -21,6 +21,10 @@ var statusItems = map[statusItem]func(m *mailstore.Mailbox, recent int64) uint64
 	"SIZE":        func(m *mailstore.Mailbox, _ int64) uint64 { return uint64(m.Bytes) }, // RFC 8438
 }
 
+// statusTexts are the items whose value is no number, or takes a question more.
+// Those of extensions are added by the files that honour them.
+var statusTexts = map[statusItem]func(s *session, ctx context.Context, m *mailstore.Mailbox) (string, error){}
+
 // cmdStatus is STATUS (RFC 3501 §6.3.10), of the selected mailbox too.
 func (s *session) cmdStatus(ctx context.Context, c *command) error {
 	name, err := s.mailboxArg(c.lex)
@@ -53,7 +57,7 @@ func parseStatusItems(lex *wire.Lexer) ([]statusItem, error) {
 			return err
 		}
 		item := statusItem(word)
-		if statusItems[item] == nil {
+		if statusItems[item] == nil && statusTexts[item] == nil {
 			return bad("Unknown STATUS item")
 		}
 		if !slices.Contains(items, item) {
@@ -67,13 +71,23 @@ func parseStatusItems(lex *wire.Lexer) ([]statusItem, error) {
 	return items, err
 }
 
-// writeStatus answers from the mailbox's row alone, but for RECENT where some are.
+// writeStatus answers from the mailbox's row alone, but for RECENT where some are,
+// and what statusTexts ask.
 func (s *session) writeStatus(ctx context.Context, m mailstore.Mailbox, items []statusItem) error {
 	var recent int64
 	if slices.Contains(items, "RECENT") {
 		var err error
 		if recent, err = s.unclaimed(ctx, m); err != nil {
 			return err
+		}
+	}
+	texts := make([]string, len(items))
+	for i, item := range items {
+		if text := statusTexts[item]; text != nil {
+			var err error
+			if texts[i], err = text(s, ctx, &m); err != nil {
+				return err
+			}
 		}
 	}
 	s.enc.Raw("* STATUS ")
@@ -85,7 +99,11 @@ func (s *session) writeStatus(ctx context.Context, m mailstore.Mailbox, items []
 		}
 		s.enc.Raw(string(item))
 		s.enc.SP()
-		s.enc.Number(statusItems[item](&m, recent))
+		if number := statusItems[item]; number != nil {
+			s.enc.Number(number(&m, recent))
+		} else {
+			s.enc.Raw(texts[i])
+		}
 	}
 	s.enc.Raw(")\r\n")
 	return nil

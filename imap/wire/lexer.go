@@ -105,7 +105,8 @@ func (l *Lexer) Drop() { l.r, l.line = l.w, l.w }
 // Err is the sticky error.
 func (l *Lexer) Err() error { return l.err }
 
-// fill reads more. The end of the consumed part of the line stays before r.
+// fill reads more. The end of the consumed part of the line stays before r, what
+// is unread behind it.
 func (l *Lexer) fill() error {
 	if l.err != nil {
 		return l.err
@@ -114,8 +115,8 @@ func (l *Lexer) fill() error {
 		l.buf = buffers.Get().(*[bufSize]byte)
 	}
 	keep := min(tailSize, l.r-l.line)
-	copy(l.buf[:], l.buf[l.r-keep:l.r])
-	l.line, l.r, l.w = 0, keep, keep
+	n := copy(l.buf[:], l.buf[l.r-keep:l.w])
+	l.line, l.r, l.w = 0, keep, n
 	for range 100 {
 		n, err := l.src.Read(l.buf[l.w:])
 		l.w += n
@@ -141,6 +142,17 @@ func (l *Lexer) Peek() byte {
 		return 0
 	}
 	return l.buf[l.r]
+}
+
+// Second is the octet after the next, or 0 where the next one ends the line.
+func (l *Lexer) Second() byte {
+	if c := l.Peek(); l.ended || l.err != nil || c == '\r' || c == '\n' {
+		return 0
+	}
+	if l.w-l.r < 2 && l.fill() != nil {
+		return 0
+	}
+	return l.buf[l.r+1]
 }
 
 // advance consumes n octets that are in the buffer.
