@@ -35,25 +35,26 @@ func (s *session) cmdCreate(ctx context.Context, c *command) error {
 		return err
 	}
 	if !strings.HasSuffix(raw, string(wire.Delimiter)) {
-		_, err = s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
+		m, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
+		c.code = createdCode(m, err)
 		return err
 	}
-	return s.createPlace(ctx, name, use)
+	m, err := s.createPlace(ctx, name, use)
+	c.code = createdCode(m, err)
+	return err
 }
 
 // createPlace creates a mailbox and leaves the subscription of its name as it was.
-func (s *session) createPlace(ctx context.Context, name string, use mailstore.SpecialUse) error {
+func (s *session) createPlace(ctx context.Context, name string, use mailstore.SpecialUse) (mailstore.Mailbox, error) {
 	before, err := s.srv.Store.Subscriptions(ctx, s.acct())
 	if err != nil {
-		return err
+		return mailstore.Mailbox{}, err
 	}
-	if _, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use); err != nil {
-		return err
+	m, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
+	if err != nil || slices.Contains(before, name) {
+		return m, err
 	}
-	if slices.Contains(before, name) {
-		return nil
-	}
-	return s.srv.Store.Unsubscribe(ctx, s.acct(), name)
+	return m, s.srv.Store.Unsubscribe(ctx, s.acct(), name)
 }
 
 // newMailboxArg reads the name of a mailbox that is to be: it may end in the

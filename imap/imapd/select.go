@@ -110,7 +110,7 @@ func (s *session) greet(box *mailbox) {
 	s.enc.Number(uint64(box.validity))
 	s.enc.Raw("] UIDs are valid\r\n* OK [UIDNEXT ")
 	s.enc.Number(uint64(box.view.UIDNext()))
-	s.enc.Raw("] Predicted next UID\r\n")
+	s.enc.Raw("] Predicted next UID\r\n* OK [MAILBOXID (" + mailboxID(box.id) + ")] The mailbox's id\r\n")
 }
 
 func (s *session) untaggedNumber(n int, what string) {
