@@ -35,6 +35,8 @@ type session struct {
 	log    *slog.Logger
 	start  time.Time
 
+	guestLog *slog.Logger // log as it was before login
+
 	implicitTLS bool // the connection begins with a handshake
 
 	state    states            // exactly one of guest, user, selected
@@ -57,6 +59,7 @@ func newSession(srv *Server, c net.Conn, remote netip.Addr, implicitTLS bool) *s
 	s := &session{srv: srv, remote: remote, state: guest, start: time.Now(), implicitTLS: implicitTLS,
 		conn: &conn{Conn: c, write: srv.Timeouts.Write},
 		log:  srv.Log.With("session", rand.Text()[:12], "remote", remote.String())}
+	s.guestLog = s.log
 	s.attach(s.conn)
 	return s
 }
