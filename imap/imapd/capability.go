@@ -33,7 +33,14 @@ var extensions = []extension{
 	{imap.CapUnselect, loggedIn},     // RFC 3691
 	{imap.CapESearch, loggedIn},      // RFC 4731
 	{imap.CapStatusSize, loggedIn},   // RFC 8438
-	{"XLIST", loggedIn},              // Outlook's way to find special folders
+	{"OBJECTID", loggedIn},           // RFC 8474
+	{"PREVIEW", loggedIn},            // RFC 8970
+	{"SAVEDATE", loggedIn},           // RFC 8514
+	{"QUOTA", loggedIn},              // RFC 9208
+	{"QUOTA=RES-STORAGE", loggedIn},
+	{"QUOTA=RES-MESSAGE", loggedIn},
+	{"UNAUTHENTICATE", loggedIn}, // RFC 8437
+	{"XLIST", loggedIn},          // Outlook's way to find special folders
 }
 
 // capabilities are what the session may use in its present state.
@@ -46,6 +53,8 @@ func (s *session) capabilities() []imap.Cap {
 	}
 	if s.state == guest {
 		caps = append(caps, s.loginCapabilities()...)
+	} else {
+		caps = append(caps, s.appendLimitCapability())
 	}
 	return caps
 }

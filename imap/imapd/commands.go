@@ -76,6 +76,12 @@ func init() {
 		"NAMESPACE":   {in: loggedIn, run: (*session).cmdNamespace},
 		"APPEND":      {in: loggedIn, run: (*session).cmdAppend},
 
+		"GETQUOTA":     {in: loggedIn, run: (*session).cmdGetQuota},
+		"GETQUOTAROOT": {in: loggedIn, run: (*session).cmdGetQuotaRoot},
+		"SETQUOTA":     {in: loggedIn, run: (*session).cmdSetQuota},
+
+		"UNAUTHENTICATE": {in: loggedIn, run: (*session).cmdUnauthenticate},
+
 		"SEARCH":     {in: selected, run: (*session).cmdSearch, noExpunge: true},
 		"UID SEARCH": {in: selected, run: (*session).cmdSearch},
 
