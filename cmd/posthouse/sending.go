@@ -148,7 +148,7 @@ func self(c *config.Config, ports []listener) func(string, netip.AddrPort) bool 
 
 // tlsResult is how TLS went, in the words of the reports.
 func tlsResult(r relay.TLSResult) mailauth.TLSResult {
-	return mailauth.TLSResult{Domain: r.Domain, Policy: mailauth.TLSPolicy(r.Policy), Failure: r.Failure, Reason: r.Reason,
+	return mailauth.TLSResult{Domain: r.Domain, Policy: mailauth.TLSPolicy(r.Policy), Failure: r.Failure, Reason: r.Reason, Waived: r.Waived,
 		MX: r.MX, Helo: r.Helo, Remote: r.Remote, Local: r.Local}
 }
 

@@ -88,8 +88,8 @@ func NewReports(cfg ReportsConfig) *Reports {
 	return r
 }
 
-// Add counts a result. It never waits. Attempts to deliver a report must not
-// come here: two sites would report on their reports for ever (RFC 8460 §3).
+// Add counts a result. It never waits. What went to mail that waives TLS is not
+// counted: reports do, and two sites would report on their reports for ever.
 func (r *Reports) Add(result TLSResult) { r.results.add(result) }
 
 // Close ends the work, and writes what was collected.

@@ -122,6 +122,7 @@ func TestReports(t *testing.T) {
 	w.Add(TLSResult{Domain: "example.org", Policy: TLSPolicy{Type: "tlsa", Strings: []string{"3 1 1 00"}, Domain: "mx.example.org"}})
 	w.Add(TLSResult{Domain: "unwanted.test", Policy: TLSPolicy{Type: "no-policy-found", Domain: "unwanted.test"}})
 	must(t, second.results.flush(t.Context()))
+	w.Add(TLSResult{Domain: "reporter.test", Policy: TLSPolicy{Type: "no-policy-found", Domain: "reporter.test"}, Waived: true})
 	if n := w.sendAll(t); n != 0 {
 		t.Errorf("%d reports about a day that is not over", n)
 	}

@@ -30,6 +30,7 @@ type TLSResult struct {
 	Helo    string // name in its greeting
 	Remote  netip.Addr
 	Local   netip.Addr
+	Waived  bool // the mail said TLS-Required: No: it is not counted
 }
 
 // TLSPolicy is the policy that an attempt was made under (RFC 8460 §4.2).
@@ -77,7 +78,7 @@ type tlsResults struct {
 
 // add counts a result. It never waits.
 func (c *tlsResults) add(r TLSResult) {
-	if r.Domain == "" || strings.HasPrefix(r.Domain, "[") {
+	if r.Waived || r.Domain == "" || strings.HasPrefix(r.Domain, "[") {
 		return
 	}
 	k := tlsKey{day: time.Now().UTC().Format(time.DateOnly), domain: r.Domain, policy: r.Policy.text()}

@@ -113,6 +113,7 @@ type TLSResult struct {
 	Helo    string // name in its greeting, once there was one
 	Remote  netip.Addr
 	Local   netip.Addr
+	Waived  bool // the messages said TLS-Required: No, as reports do (RFC 8689 §5)
 }
 
 // TLSPolicy is the policy that an attempt was made under (RFC 8460 §4.2).

@@ -56,7 +56,7 @@ func (d *dialing) findSTS(ctx context.Context) {
 	}
 	policy, failure := d.r.policies.of(ctx, d.route.Domain)
 	if failure != nil {
-		d.r.tell(TLSResult{Domain: d.route.Domain, Policy: TLSPolicy{Type: "sts", Domain: d.route.Domain}, Failure: failure.kind, Reason: failure.reason})
+		d.r.tell(TLSResult{Domain: d.route.Domain, Policy: TLSPolicy{Type: "sts", Domain: d.route.Domain}, Failure: failure.kind, Reason: failure.reason, Waived: d.need.TLSOptional})
 	}
 	if policy != nil && policy.Mode != mtasts.ModeNone {
 		d.sts = policy

@@ -124,7 +124,7 @@ func (m *demand) policyTLSA() TLSPolicy {
 }
 
 func (d *dialing) tell(policy TLSPolicy, t *target, s *Session, kind, reason string) {
-	result := TLSResult{Domain: d.route.Domain, Policy: policy, Failure: kind, Reason: printable(reason), MX: t.name}
+	result := TLSResult{Domain: d.route.Domain, Policy: policy, Failure: kind, Reason: printable(reason), MX: t.name, Waived: d.need.TLSOptional}
 	if policy.Type == string(tlsrpt.TLSA) {
 		result.Policy.MX = []string{t.name}
 	}
