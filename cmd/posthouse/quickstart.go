@@ -194,6 +194,9 @@ func (q *quickstart) begin(ctx context.Context, cfg *config.Config) ([]mailauth.
 	place.Config, place.Data = q.file, cfg.Data
 	there := *q.con
 	there.place = &place
+	if err := q.ownDatabase(ctx, cfg, &there); err != nil {
+		return nil, err
+	}
 	s, err := there.openNew(ctx)
 	if err != nil {
 		return nil, err

@@ -3,19 +3,23 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
 	"posthouse/internal/config"
 	"posthouse/mailstore/localpg"
+	"posthouse/migrations"
 )
 
 // What quickstart writes, and packages bring: one text for both.
@@ -132,6 +136,51 @@ func (q *quickstart) giveGroup(path string) error {
 		return fail(exitConfig, "%w", err)
 	}
 	return os.Chown(path, 0, account.GID)
+}
+
+// ownDatabase prepares a database of the user's own that is empty: its schema,
+// and the site's secret key, which a private one gets by itself. A database that
+// has domains belongs to a site, whose key has to come from there.
+func (q *quickstart) ownDatabase(ctx context.Context, cfg *config.Config, con *console) error {
+	if cfg.Database == "" {
+		return nil
+	}
+	steps, err := migrations.Status(ctx, cfg.Database)
+	if err != nil {
+		return fail(exitDatabase, "the database does not answer: %w", &briefly{err})
+	}
+	if !slices.ContainsFunc(steps, func(s migrations.Step) bool { return !s.AppliedAt.IsZero() }) {
+		if err := migrations.Up(ctx, cfg.Database, slog.New(slog.DiscardHandler)); err != nil {
+			return fmt.Errorf("prepare the database: %w", err)
+		}
+	}
+	if _, err := os.Stat(cfg.SecretKey); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s, err := con.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if domains, err := s.directory.Domains(ctx); err != nil {
+		return err
+	} else if len(domains) > 0 {
+		return fail(exitConfig, "the database is that of a site, and its secret key is not here: copy it from another node to %s", cfg.SecretKey)
+	}
+	account, _, err := localpg.Unprivileged()
+	if err != nil {
+		return fail(exitConfig, "%w", err)
+	}
+	if err := makeData(cfg.Data, account); err != nil {
+		return err
+	}
+	if _, err := config.OpenSecretKey(cfg.SecretKey); err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return os.Chown(cfg.SecretKey, account.UID, account.GID)
 }
 
 // user makes the system user that the unit runs as.

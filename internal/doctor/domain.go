@@ -29,7 +29,12 @@ func (p *Patient) domainRecords(ctx context.Context, f *findings) {
 	}
 	for _, d := range p.Domains {
 		good := 0
-		for _, r := range mailauth.Check(ctx, p.Resolver, d.Records) {
+		compared := mailauth.Check(ctx, p.Resolver, d.Records)
+		if known := slices.ContainsFunc(compared, func(r mailauth.Finding) bool { return r.Verdict != mailauth.VerdictUnknown }); !known && len(compared) > 0 {
+			f.add(Warning, d.Name, "look at /etc/resolv.conf", "the DNS cannot be asked for any of its records: %s", compared[0].Detail)
+			continue
+		}
+		for _, r := range compared {
 			if r.Verdict == mailauth.VerdictOK {
 				good++
 				continue
@@ -41,11 +46,11 @@ func (p *Patient) domainRecords(ctx context.Context, f *findings) {
 			case r.Optional:
 				level = Note
 			}
-			text := string(r.Type) + " (" + string(r.Kind) + ") is " + string(r.Verdict)
+			text := map[mailauth.Verdict]string{mailauth.VerdictMissing: "is missing", mailauth.VerdictDiffers: "does not do what it should", mailauth.VerdictUnknown: "is not known"}[r.Verdict]
 			if r.Detail != "" {
 				text += ": " + r.Detail
 			}
-			f.add(level, r.Name, "publish: "+r.Zone(), "%s; it says %s", text, r.Why)
+			f.add(level, r.Name, "publish: "+r.Zone(), "the %s record (%s) %s", r.Type, r.Why, text)
 		}
 		if good > 0 {
 			f.ok(d.Name, "%d of %d DNS records are as they should be", good, len(d.Records))
