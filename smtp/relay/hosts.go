@@ -32,6 +32,7 @@ type target struct {
 	problem    *Failure // why there are no addresses
 
 	mx     bool // from an MX record
+	equals bool // there are others of the same preference
 	static bool // the route names it
 	// What the DNS vouches for, by DNSSEC.
 	authentic bool   // the way from the domain to this name
@@ -195,8 +196,9 @@ func order(list []*target) {
 		}
 	})
 	slices.SortStableFunc(list, func(x, y *target) int { return int(x.preference) - int(y.preference) })
-	for _, t := range list {
+	for i, t := range list {
 		t.addrs = families(t.addrs)
+		t.equals = !t.static && (i > 0 && list[i-1].preference == t.preference || i+1 < len(list) && list[i+1].preference == t.preference)
 	}
 }
 

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 
@@ -83,5 +84,35 @@ func TestEqual(t *testing.T) {
 	}
 	if h1.Taken() == 0 || h2.Taken() == 0 {
 		t.Errorf("%d and %d taken", h1.Taken(), h2.Taken())
+	}
+}
+
+// TestSpread: one of several hosts of the same preference does not get all that
+// comes down a connection, so that the others have their share; a host that is
+// alone does.
+func TestSpread(t *testing.T) {
+	w := newWorld(t, "equal.test. MX 10 a.equal.test.", "equal.test. MX 10 b.equal.test.", "alone.test. MX 10 a.equal.test.", "alone.test. MX 20 b.equal.test.",
+		"a.equal.test. A 127.0.0.1", "b.equal.test. A 127.0.0.2")
+	w.hop("127.0.0.1", nexthop.Script{})
+	w.hop("127.0.0.2", nexthop.Script{})
+	r := w.relay()
+	sent := func(domain string) (n int) {
+		s, err := r.Dial(context.Background(), relay.Route{Key: domain, Domain: domain}, relay.Need{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for ; n < 20 && s.Alive(); n++ {
+			if got := sayAll(s.Send(context.Background(), message(plain, "bob@"+domain))); got != took {
+				t.Fatal(got)
+			}
+		}
+		return n
+	}
+	if n := sent("equal.test"); n != 5 {
+		t.Errorf("%d messages to one of two", n)
+	}
+	if n := sent("alone.test"); n != 20 {
+		t.Errorf("%d messages to the only one", n)
 	}
 }

@@ -43,9 +43,39 @@ func (s *Session) Send(ctx context.Context, m *Message) []Result {
 		}
 		t := &transaction{s: s, ctx: ctx, p: p, rcpts: todo[:n], results: results}
 		t.run()
-		todo = todo[n:]
+		todo = append(t.overflow(), todo[n:]...)
 	}
 	return results
+}
+
+// overflow are the recipients that were one too many for a transaction: the host
+// takes them in the next one (RFC 5321 §4.5.3.1.10). It must have taken some,
+// and none behind them, so that this ends.
+func (t *transaction) overflow() []int {
+	if !t.s.usable || len(t.accepted) == 0 || t.results[t.accepted[0]].Outcome != Delivered {
+		return nil
+	}
+	last := t.accepted[len(t.accepted)-1]
+	var list []int
+	for _, i := range t.rcpts {
+		if r := &t.results[i]; r.Stage == StageRcpt && r.Outcome == Deferred && tooMany(r) {
+			if i < last {
+				return nil
+			}
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// tooMany reports whether a reply to RCPT says that the transaction has all the
+// recipients that it may have. The plain code is also used of full disks.
+func tooMany(r *Result) bool {
+	if r.Code != 452 && r.Code != 552 {
+		return false
+	}
+	subject, detail := r.Enhanced[1], r.Enhanced[2]
+	return subject == 5 && detail == 3 || subject == 0 && detail == 0
 }
 
 func all(n int) []int {

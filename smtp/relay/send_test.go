@@ -64,13 +64,25 @@ func TestStages(t *testing.T) {
 				return "452 4.5.3 too many"
 			}
 			return ""
-		}}, took + "; deferred at RCPT: 452 4.5.3", 1},
+		}}, both(took), 2},
+		"452 for a full disk": {nexthop.Script{On: func(s *nexthop.Session, verb, _ string) string {
+			if verb == "RCPT" && s.Rcpts > 1 {
+				return "452 4.3.1 no space"
+			}
+			return ""
+		}}, took + "; deferred at RCPT: 452 4.3.1", 1},
+		"452 on the first": {nexthop.Script{On: func(s *nexthop.Session, verb, _ string) string {
+			if verb == "RCPT" && s.Rcpts == 1 {
+				return "452 4.5.3 too many"
+			}
+			return ""
+		}}, "deferred at RCPT: 452 4.5.3; " + took, 1},
 		"552 on the second": {nexthop.Script{On: func(s *nexthop.Session, verb, _ string) string {
 			if verb == "RCPT" && s.Rcpts > 1 {
 				return "552 too many"
 			}
 			return ""
-		}}, took + "; deferred at RCPT: 552 5.0.0", 1},
+		}}, both(took), 2},
 		"421 on the second": {nexthop.Script{On: func(s *nexthop.Session, verb, _ string) string {
 			if verb == "RCPT" && s.Rcpts > 1 {
 				return "421 4.3.2 bye" + nexthop.Close

@@ -39,12 +39,17 @@ type Session struct {
 	usable     bool // commands and replies are in step
 	dirty      bool // a transaction was left open: RSET comes first
 	sent       int  // transactions
+	equals     bool // other hosts have the same preference
 	idle       time.Time
 }
 
+// sentToOne is how many messages one of several hosts of the same preference
+// gets down one connection: the load is to be spread (RFC 5321 §5.1).
+const sentToOne = 5
+
 func newSession(r *Relay, route *Route, t *target, nc net.Conn) *Session {
 	return &Session{
-		r: r, route: route, host: t.name, raw: nc, nc: nc, usable: true, ctx: context.Background(),
+		r: r, route: route, host: t.name, raw: nc, nc: nc, usable: true, equals: t.equals, ctx: context.Background(),
 		br: bufio.NewReaderSize(nc, maxReplyLine+2), bw: bufio.NewWriterSize(nc, blockSize),
 	}
 }
@@ -207,7 +212,7 @@ func (s *Session) hello() *Failure {
 // Alive reports whether another message may follow. A connection that was idle
 // is looked at: its host may have closed it.
 func (s *Session) Alive() bool {
-	if !s.usable || s.ext.mailMax > 0 && s.sent >= s.ext.mailMax {
+	if !s.usable || s.ext.mailMax > 0 && s.sent >= s.ext.mailMax || s.equals && s.sent >= sentToOne {
 		return false
 	}
 	if time.Since(s.idle) < 100*time.Millisecond {
