@@ -174,7 +174,7 @@ func (s *site) key(ctx context.Context) (key, shared []byte, err error) {
 	if key, err = config.OpenSecretKey(s.config.SecretKey); err != nil {
 		return nil, nil, err
 	}
-	if key, err = directory.SiteKey(ctx, s.pool, key, s.config.Local); errors.Is(err, directory.ErrSiteKey) {
+	if key, err = directory.SiteKey(ctx, s.pool, key, false); errors.Is(err, directory.ErrSiteKey) {
 		err = fail(exitConfig, "%w: %s is another one; copy it from a node of the site", err, s.config.SecretKey)
 	}
 	return key, key, err

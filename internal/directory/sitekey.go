@@ -16,9 +16,10 @@ import (
 // sealed would not open here, nor the other way round.
 var ErrSiteKey = errors.New("this secret key is not the one that the site's secrets are sealed under")
 
-// SiteKey gives the key that all nodes of a database share. The first node sets
-// it; a site's others must have the same (ErrSiteKey). Those of a local server,
-// which guards nothing, agree on it in the database.
+// SiteKey gives the key that all nodes of a database share. The first to come
+// sets it; a site's others must have the same (ErrSiteKey). Those of a local
+// server, which guards nothing, agree on it in the database; only a server, not
+// a command, may say that it is local. A site takes out what stands there.
 func SiteKey(ctx context.Context, pool *pgxpool.Pool, key []byte, local bool) ([]byte, error) {
 	mine, err := fingerprint(key)
 	if err != nil {
@@ -31,6 +32,9 @@ func SiteKey(ctx context.Context, pool *pgxpool.Pool, key []byte, local bool) ([
 	var theirs, shared []byte
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `INSERT INTO site_key (fingerprint, local_key) VALUES ($1, $2) ON CONFLICT DO NOTHING`, mine, offered); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE site_key SET local_key = $2 WHERE fingerprint = $1 AND local_key IS DISTINCT FROM $2`, mine, offered); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, `SELECT fingerprint, local_key FROM site_key`).Scan(&theirs, &shared)

@@ -33,11 +33,18 @@ func TestSiteKey(t *testing.T) {
 			t.Errorf("local %v: a command finds %x, %v", local, key, err)
 		}
 	}
-	// A site's database does not tell its key to a local server.
+	// A command before the server says nothing of the key; a site that takes
+	// over a local server's database takes it out.
 	pool := pgtest.Pool(t)
-	if _, err := directory.SiteKey(ctx, pool, one, false); err != nil {
-		t.Fatal(err)
+	for i, local := range []bool{false, true, false} {
+		if _, err := directory.SiteKey(ctx, pool, one, local); err != nil {
+			t.Fatal(err)
+		}
+		if key, err := directory.KnownSiteKey(ctx, pool); err != nil || local != bytes.Equal(key, one) {
+			t.Errorf("step %d: the database holds %x, %v", i, key, err)
+		}
 	}
+	// A site's database does not tell its key to a local server.
 	if _, err := directory.SiteKey(ctx, pool, two, true); !errors.Is(err, directory.ErrSiteKey) {
 		t.Errorf("a local server with another key joins a site: %v", err)
 	}
