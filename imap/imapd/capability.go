@@ -40,6 +40,8 @@ var extensions = []extension{
 	{"QUOTA=RES-STORAGE", loggedIn},
 	{"QUOTA=RES-MESSAGE", loggedIn},
 	{"UNAUTHENTICATE", loggedIn}, // RFC 8437
+	{"MULTIAPPEND", loggedIn},    // RFC 3502
+	{"REPLACE", loggedIn},        // RFC 8508
 	{"XLIST", loggedIn},          // Outlook's way to find special folders
 }
 

@@ -89,6 +89,8 @@ func init() {
 		"UID FETCH":   {in: selected, run: (*session).cmdFetch},
 		"STORE":       {in: selected, run: (*session).cmdStore, noExpunge: true},
 		"UID STORE":   {in: selected, run: (*session).cmdStore},
+		"REPLACE":     {in: selected, run: (*session).cmdReplace},
+		"UID REPLACE": {in: selected, run: (*session).cmdReplace},
 		"COPY":        {in: selected, run: (*session).cmdCopy},
 		"UID COPY":    {in: selected, run: (*session).cmdCopy},
 		"MOVE":        {in: selected, run: (*session).cmdMove},
