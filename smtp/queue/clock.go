@@ -38,8 +38,8 @@ func (s *Scheduler) rewind(ctx context.Context) error {
 		s.clock = dbTime{then, here}
 		return nil
 	}
-	longest := slices.Max(s.Retry)
-	longest += longest/5 + s.Poll
+	longest := max(slices.Max(s.Retry), slices.Max(DefaultSchedule)) // the schedule may have been another
+	longest += longest / 5
 	for _, step := range []struct {
 		sql   string
 		bound time.Duration

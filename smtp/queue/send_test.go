@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -348,6 +349,64 @@ func TestFallback(t *testing.T) {
 			t.Error("the fallback was dialled for what policy forbids")
 		}
 	})
+}
+
+// TestRefusedByPolicy: a destination that takes no mail from us, as it says to
+// MAIL or RCPT, gets it by the fallback; what it refuses for its recipient's
+// sake bounces. Who is put off by policy for once is asked again first.
+func TestRefusedByPolicy(t *testing.T) {
+	h := open(t)
+	policy := func(stage relay.Stage, code int, e mail.Enhanced) relay.Result {
+		r := relay.Result{Outcome: relay.Failed, Stage: stage, Host: "mx.x.example", Code: code, Enhanced: e, Text: "you are listed"}
+		if code < 500 {
+			r.Outcome = relay.Deferred
+		}
+		return r
+	}
+	say := map[string]relay.Result{
+		"rcpt":  policy(relay.StageRcpt, 550, mail.Enhanced{5, 7, 1}),
+		"ptr":   policy(relay.StageRcpt, 550, mail.Enhanced{5, 7, 25}),
+		"mail":  policy(relay.StageMail, 554, mail.Enhanced{5, 0, 0}),
+		"often": policy(relay.StageRcpt, 450, mail.Enhanced{4, 7, 1}),
+		"gone":  permanent("no such user"),
+		"spam":  policy(relay.StageDot, 554, mail.Enhanced{5, 7, 1}),
+	}
+	h.world.set("x.example", &hop{answer: func(m *relay.Message, _ int) []relay.Result {
+		list := all(m, relay.Result{Outcome: relay.Delivered, Code: 250})
+		for i, r := range m.Recipients {
+			if res, ok := say[r.Local]; ok {
+				list[i] = res
+			}
+		}
+		return list
+	}})
+	s := h.sending()
+	s.Route = func(_ context.Context, _ mail.Address, domain string) (relay.Route, error) {
+		return relay.Route{Key: domain, Domain: domain, Fallback: &relay.Route{Key: "relay:fallback", Domain: "fallback.example"}}, nil
+	}
+	h.start(h.q, s)
+	h.submit("m", "rcpt@x.example", "ptr@x.example", "mail@x.example", "often@x.example", "gone@x.example", "spam@x.example", "fine@x.example")
+	h.empty()
+	var round, direct []string
+	h.world.read(func() {
+		for _, m := range h.world.taken {
+			if m.Domain == "fallback.example" {
+				round = append(round, m.To...)
+			} else {
+				direct = append(direct, m.To...)
+			}
+		}
+	})
+	slices.Sort(round)
+	if got := strings.Join(round, " "); got != "mail@x.example often@x.example ptr@x.example rcpt@x.example" || strings.Join(direct, " ") != "fine@x.example" {
+		t.Errorf("round %s, direct %s", got, direct)
+	}
+	if n := h.number(`SELECT count(*) FROM event WHERE kind = 'deferred'`); n != 2 {
+		t.Errorf("put off %d times", n)
+	}
+	if box := h.inbox(); len(box) != 1 || !strings.Contains(box[0], "gone@") || !strings.Contains(box[0], "spam@") {
+		t.Errorf("alice was told %q", box)
+	}
 }
 
 // TestRekey: what lies at a destination that no route leads to any more goes

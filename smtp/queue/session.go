@@ -27,9 +27,10 @@ type session struct {
 
 	conn      Connection
 	need      Need
-	confirmed time.Time // by our clock, before the database was asked
-	pending   []*pass   // of the messages sent so far that may not be recorded yet
-	sent      int       // messages that a next hop took
+	detour    *relay.Route // where else the route leads when this host refuses us; nil: nowhere
+	confirmed time.Time    // by our clock, before the database was asked
+	pending   []*pass      // of the messages sent so far that may not be recorded yet
+	sent      int          // messages that a next hop took
 	trouble   *relay.Result
 	drop      bool          // the destination wants fewer sessions
 	deadline  time.Duration // until the first of the recipients that met the trouble
@@ -184,7 +185,7 @@ func (w *session) dial(route relay.Route, need Need) (res relay.Result, ok bool)
 	for hop := &route; ; hop = hop.Fallback {
 		conn, err := w.s.dial(w.ctx, *hop, need)
 		if err == nil {
-			w.conn, w.need = conn, need
+			w.conn, w.need, w.detour = conn, need, hop.Fallback
 			return res, true
 		}
 		res = relay.Result{Stage: relay.StageConnect, Text: err.Error(), At: time.Now()}
@@ -210,7 +211,10 @@ func (w *session) transmit(it *item, part []*rcpt, content relay.Content, need N
 	if !m.DeliverBy.IsZero() { // by our clock, as Dial's
 		m.DeliverBy = time.Now().Add(it.DeliverBy.Sub(it.clock.now()))
 	}
-	results, err := w.send(m)
+	results, err := w.send(w.conn, m)
+	if err == nil && w.detour != nil {
+		w.goRound(m, part, results)
+	}
 	if err != nil {
 		w.hangUp()
 		w.poison(it, part, err)
@@ -260,8 +264,68 @@ func anyTaken(results []relay.Result) bool {
 	return false
 }
 
+// goRound sends by the fallback to those whom the host would take from others,
+// and puts what comes of it into results. While that way is closed they wait.
+func (w *session) goRound(m *relay.Message, part []*rcpt, results []relay.Result) {
+	var refused []int
+	again := *m
+	again.Recipients = nil
+	for i, r := range results {
+		if refusesUs(r, part[i].attempts) {
+			refused = append(refused, i)
+			again.Recipients = append(again.Recipients, m.Recipients[i])
+		}
+	}
+	if len(refused) == 0 {
+		return
+	}
+	each := func(res relay.Result) {
+		for _, i := range refused {
+			results[i] = res
+		}
+	}
+	conn, err := w.s.dial(w.ctx, *w.detour, w.need)
+	if e, is := errors.AsType[*DialError](err); is && e.Outcome == relay.Failed {
+		return // nobody wants it: what the destination said stands
+	} else if is {
+		each(e.Result)
+		return
+	}
+	if err == nil {
+		defer conn.Close()
+		var taken []relay.Result
+		if taken, err = w.send(conn, &again); err == nil {
+			for n, i := range refused {
+				results[i] = taken[n]
+			}
+			return
+		}
+	}
+	each(relay.Result{Stage: relay.StageConnect, Enhanced: mail.Enhanced{4, 3, 0}, Text: "The host refuses this server, and the other way: " + err.Error(), At: time.Now()})
+}
+
+// refusesUs reports whether a host's policy turns us away, rather than the
+// message or its recipient: 5.7.1 and its like to MAIL or RCPT, anything to MAIL
+// that names no reason, and 4.7.1 once it is more than greylisting.
+func refusesUs(r relay.Result, attempts int) bool {
+	if r.Stage != relay.StageMail && r.Stage != relay.StageRcpt || r.Code < 400 || r.Code == 421 {
+		return false
+	}
+	if r.Outcome == relay.Deferred && attempts < patientAttempts {
+		return false
+	}
+	subject, detail := r.Enhanced[1], r.Enhanced[2]
+	if subject == 0 && detail == 0 {
+		return r.Outcome == relay.Failed && r.Stage == relay.StageMail
+	}
+	return subject == 7 && (detail == 0 || detail == 1 || detail == 25) // RFC 7372: 25 is our reverse DNS
+}
+
+// patientAttempts is how often a host that puts us off by its policy is asked.
+const patientAttempts = 2
+
 // send keeps a fault of ours in one message from ending more than that.
-func (w *session) send(m *relay.Message) (results []relay.Result, err error) {
+func (w *session) send(conn Connection, m *relay.Message) (results []relay.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.s.log.ErrorContext(w.ctx, "panic while sending", "event", "panic", "session", w.id, "panic", p, "stack", string(debug.Stack()))
@@ -273,7 +337,7 @@ func (w *session) send(m *relay.Message) (results []relay.Result, err error) {
 		defer w.end.Unlock()
 		w.ending = false
 	}()
-	results = w.conn.Send(w.ctx, m)
+	results = conn.Send(w.ctx, m)
 	if len(results) != len(m.Recipients) {
 		return nil, fmt.Errorf("%d results for %d recipients", len(results), len(m.Recipients))
 	}
