@@ -34,6 +34,7 @@ type cli struct {
 	Hook       hookCmd       `cmd:"" help:"Webhooks: URLs that are told what becomes of mail."`
 	Suppress   suppressCmd   `cmd:"" help:"Addresses that the HTTP API sends nothing to."`
 	Mail       mailCmd       `cmd:"" help:"Import, export and undelete mail."`
+	Settings   configCmd     `cmd:"" name:"config" help:"Configuration as a file: check, export, diff, apply."`
 	Migrate    migrateCmd    `cmd:"" help:"Bring the database to this version's schema."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
