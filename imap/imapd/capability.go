@@ -41,6 +41,7 @@ var extensions = []extension{
 	{"QUOTA=RES-MESSAGE", loggedIn},
 	{"UNAUTHENTICATE", loggedIn}, // RFC 8437
 	{"MULTIAPPEND", loggedIn},    // RFC 3502
+	{"BINARY", loggedIn},         // RFC 3516
 	{"REPLACE", loggedIn},        // RFC 8508
 	{"XLIST", loggedIn},          // Outlook's way to find special folders
 }

@@ -69,6 +69,9 @@ func (f *fetch) parseItem(lex *wire.Lexer, alone bool) error {
 		return nil
 	}
 	if lex.Accept('[') {
+		if binarySections[word] != nil {
+			return f.parseBinary(lex, word)
+		}
 		return f.parseSection(lex, word)
 	}
 	if item, ok := wholeSections[word]; ok {

@@ -72,7 +72,10 @@ func decodeQuotedPrintable(s []byte) []byte {
 	if bytes.IndexByte(s, '=') < 0 {
 		return s
 	}
-	out := make([]byte, 0, len(s))
+	return appendQuotedLines(make([]byte, 0, len(s)), s)
+}
+
+func appendQuotedLines(out, s []byte) []byte {
 	for len(s) > 0 {
 		line, ending := s, []byte(nil)
 		if i := bytes.IndexByte(s, '\n'); i >= 0 {
