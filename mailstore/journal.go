@@ -16,6 +16,7 @@ type Changes struct {
 	Added           UIDSet // are in the new view only
 	Flagged         UIDSet // in both; their flags were stored, possibly to what they were
 	KeywordsChanged bool   // the keyword table is another
+	Marks           Marks  // mod-sequences of Flagged, none above the new view's
 }
 
 // IsEmpty reports whether nothing happened.
@@ -36,9 +37,9 @@ type journal struct {
 	mailbox  Mailbox
 	modseq   ModSeq // up to which it is complete
 	expunged UIDSet
-	added    UIDSet
 	flagged  UIDSet
 	states   []entry // of those added or flagged that are there, by rising UID
+	rows     []journalRow
 }
 
 // readJournal reads what happened after a view. The row is read first: what has
@@ -60,19 +61,29 @@ func (s *Store) readJournal(ctx context.Context, v *View) (*journal, error) {
 		var kind, uids string
 		_, err := pgx.ForEachRow(rows, []any{&m, &kind, &uids}, func() error {
 			j.modseq = max(j.modseq, m)
-			set := &j.added
-			switch kind {
-			case "X":
-				set = &j.expunged
-			case "F":
-				set = &j.flagged
+			var set UIDSet
+			if err := addMultirange(&set, uids); err != nil {
+				return err
 			}
-			return addMultirange(set, uids)
+			if kind == "X" {
+				j.expunged.addAll(set)
+				return nil
+			}
+			if kind == "F" {
+				j.flagged.addAll(set)
+			}
+			j.rows = append(j.rows, journalRow{m, set})
+			return nil
 		})
 		return err
 	})
 	b.Queue(sqlChanged, v.account, v.mailbox, v.modseq).Query(func(rows pgx.Rows) error {
 		return eachState(rows, func(e entry) { j.states = append(j.states, e) })
+	})
+	// Asked for again after the rows: whatever was pruned before they were read
+	// is below this.
+	b.Queue(`SELECT change_floor FROM mailbox WHERE id = $1`, v.mailbox).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&j.mailbox.ChangeFloor)
 	})
 	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, err
@@ -96,6 +107,13 @@ func addMultirange(set *UIDSet, text string) error {
 		set.AddRange(UID(l), UID(h-1))
 	}
 	return nil
+}
+
+// addAll puts another set in: for small ones into a large one.
+func (s *UIDSet) addAll(t UIDSet) {
+	for _, r := range t {
+		s.AddRange(r.Lo, r.Hi)
+	}
 }
 
 // multirange is the set in Postgres' text form.
@@ -163,6 +181,7 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 		next = &same
 	}
 	next.modseq, next.validity = j.modseq, j.mailbox.UIDValidity
+	ch.Marks = j.marks(ch.Flagged, next.modseq)
 	next.uidnext = max(next.uidnext, j.mailbox.UIDNext)
 	if n := len(next.chunks); n > 0 {
 		next.uidnext = max(next.uidnext, next.chunks[n-1].last()+1)
@@ -178,7 +197,7 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 
 // compare makes up the journal between two views.
 func (j *journal) compare(old, now *View) {
-	j.expunged, j.flagged, j.states = nil, nil, nil
+	j.expunged, j.flagged, j.states, j.rows = nil, nil, nil, nil
 	was, is := old.UIDs(1, old.Len()), now.UIDs(1, now.Len())
 	j.expunged = was.Subtract(is)
 	now.Each(1, now.Len(), func(_ int, uid UID, flags Flags) bool {

@@ -189,26 +189,6 @@ func readMessages(rows pgx.Rows, fields Fields) (page []Message, full bool, err 
 	return page, false, rows.Err()
 }
 
-// ModSeqs gives the mod-sequences of the messages of the set that are there and
-// have one above since (RFC 7162 §3.1.4).
-func (s *Store) ModSeqs(ctx context.Context, acct AccountID, mbox MailboxID, uids UIDSet, since ModSeq) (map[UID]ModSeq, error) {
-	out := map[UID]ModSeq{}
-	lo, hi := uids.bounds()
-	rows, err := s.pool.Query(ctx, `SELECT s.uid, s.modseq FROM unnest($3::bigint[], $4::bigint[]) AS r(lo, hi),
-		LATERAL (SELECT uid, modseq FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.lo AND uid <= r.hi AND modseq > $5 OFFSET 0) s`,
-		acct, mbox, lo, hi, since)
-	if err != nil {
-		return nil, dbError("read mod-sequences", err)
-	}
-	var uid UID
-	var m ModSeq
-	_, err = pgx.ForEachRow(rows, []any{&uid, &m}, func() error {
-		out[uid] = m
-		return nil
-	})
-	return out, dbError("read mod-sequences", err)
-}
-
 // bounds gives the ranges as parallel arrays.
 func (s UIDSet) bounds() (lo, hi []int64) {
 	lo, hi = make([]int64, len(s)), make([]int64, len(s))
