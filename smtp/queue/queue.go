@@ -38,7 +38,7 @@ type Queue struct {
 	log   *slog.Logger
 	cfg   Config
 
-	warn      atomic.Int64 // Sending.Warn, in nanoseconds
+	warn      atomic.Int64 // when a sender may first have to be told of a delay, in nanoseconds
 	scheduler atomic.Pointer[Scheduler]
 }
 

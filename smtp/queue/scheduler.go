@@ -75,7 +75,7 @@ func (q *Queue) Start(sending Sending) (*Scheduler, error) {
 		s.halt()
 		return nil, fmt.Errorf("start sending: %w", err)
 	}
-	q.warn.Store(int64(s.Warn))
+	q.warn.Store(int64(min(s.Warn, s.Expire/2)))
 	q.scheduler.Store(s)
 	s.recording.Go(s.recorder)
 	s.claims.Go(s.dispatch)

@@ -470,10 +470,28 @@ func TestExpiredWords(t *testing.T) {
 	h.submit("m", "a@grey.example")
 	h.empty()
 	box := h.inbox()
-	if len(box) != 2 || !strings.Contains(box[0], "Action: delayed") || !strings.Contains(box[0], "Status: 4.2.0") {
+	if len(box) != 1 || !strings.Contains(box[0], "Status: 4.4.7") || !strings.Contains(box[0], "Diagnostic-Code: smtp; 450 4.2.0 greylisted") {
+		t.Errorf("alice was told %q", box)
+	}
+}
+
+// TestDelayAskedFor: who asked for it hears of a delay before the bounce, under
+// the shortest of schedules, too.
+func TestDelayAskedFor(t *testing.T) {
+	h := open(t)
+	h.world.set("grey.example", &hop{answer: func(m *relay.Message, _ int) []relay.Result { return all(m, temporary(450, "greylisted")) }})
+	s := h.sending()
+	s.Expire = 800 * time.Millisecond
+	h.start(h.q, s)
+	it := envelope("m", "a@grey.example", "b@grey.example")
+	it.Recipients[0].Notify = mail.NotifyDelay | mail.NotifyFailure
+	h.submitItem(it)
+	h.empty()
+	box := h.inbox()
+	if len(box) != 2 || !strings.Contains(box[0], "Action: delayed") || !strings.Contains(box[0], "Status: 4.2.0") || strings.Contains(box[0], "b@grey.example") {
 		t.Fatalf("alice was told %q", box)
 	}
-	if !strings.Contains(box[1], "Status: 4.4.7") || !strings.Contains(box[1], "Diagnostic-Code: smtp; 450 4.2.0 greylisted") {
+	if strings.Count(box[1], "Action: failed") != 2 {
 		t.Errorf("alice was told %s", box[1])
 	}
 }

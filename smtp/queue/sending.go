@@ -32,7 +32,7 @@ type Sending struct {
 
 	Retry  Schedule      // nil: DefaultSchedule
 	Expire time.Duration // when what could not be delivered bounces; 0: DefaultExpire
-	Warn   time.Duration // when the sender is told of the delay; 0: DefaultWarn, or half of a shorter Expire
+	Warn   time.Duration // when the sender is told of the delay; 0: DefaultWarn
 
 	Workers        int           // sessions of this node; 0: 200
 	PerDestination int           // sessions with one destination, on all nodes; 0: 20
@@ -82,7 +82,7 @@ func (s *Sending) defaults() error {
 		}
 	}
 	s.Expire = cmp.Or(s.Expire, DefaultExpire)
-	s.Warn = cmp.Or(s.Warn, min(DefaultWarn, s.Expire/2)) // before it bounces, however short that is
+	s.Warn = cmp.Or(s.Warn, DefaultWarn)
 	s.Workers = cmp.Or(s.Workers, 200)
 	s.PerDestination = cmp.Or(s.PerDestination, 20)
 	s.Lease = cmp.Or(s.Lease, DefaultLease)

@@ -29,10 +29,10 @@ func (s *Scheduler) expires(it *item) time.Time { return it.base.Add(s.Expire) }
 
 // deadline is when something is due again for a recipient beside trying: the
 // first of the delay notice, the by-time and the bounce.
-func (s *Scheduler) deadline(it *item, warned bool) time.Time {
+func (s *Scheduler) deadline(it *item, notify mail.Notify, warned bool) time.Time {
 	first := s.expires(it)
-	if !warned && s.warns(it).Before(first) {
-		first = s.warns(it)
+	if warns := s.warns(it, notify); !warned && warns.Before(first) {
+		first = warns
 	}
 	if it.ByMode.Return && !it.DeliverBy.IsZero() && it.DeliverBy.Before(first) {
 		first = it.DeliverBy
@@ -41,9 +41,13 @@ func (s *Scheduler) deadline(it *item, warned bool) time.Time {
 }
 
 // warns is when the sender is told of the delay: RFC 2852 §4.1.4.2 has it at the
-// by-time of mode N.
-func (s *Scheduler) warns(it *item) time.Time {
+// by-time of mode N. Who asked to hear of delays hears before it bounces, however
+// soon that is.
+func (s *Scheduler) warns(it *item, notify mail.Notify) time.Time {
 	at := it.base.Add(s.Warn)
+	if notify&mail.NotifyDelay != 0 {
+		at = it.base.Add(min(s.Warn, s.Expire/2))
+	}
 	if !it.DeliverBy.IsZero() && !it.ByMode.Return && it.DeliverBy.Before(at) {
 		at = it.DeliverBy
 	}
@@ -84,11 +88,11 @@ func (s *Scheduler) decide(it *item, r *rcpt, res relay.Result, connection bool)
 
 // postpone keeps the recipient waiting, and tells the sender once it is time.
 func (v *verdict) postpone(s *Scheduler, it *item, now time.Time) {
-	if !v.warned && !now.Before(s.warns(it)) {
+	if !v.warned && !now.Before(s.warns(it, v.Notify)) {
 		v.warned = true
 		v.kind, v.told = dsn.Delayed, v.Notify == 0 || v.Notify&mail.NotifyDelay != 0
 	}
-	v.deadline = s.deadline(it, v.warned)
+	v.deadline = s.deadline(it, v.Notify, v.warned)
 }
 
 // fail makes it final. RFC 3461 §4.1: nothing said means that failures are reported.
