@@ -5,6 +5,7 @@
 // Below the data folder DATA it keeps
 //
 //	postgres/            the cluster; made aside as postgres.init/, then renamed
+//	postgres-15/         one that Migrate has replaced; postgres.migrate/ and postgres.next/ while it works
 //	postgres.lock        locked while a server or a command runs the cluster
 //	run/                 the socket; a path too long for one moves to a runtime folder
 //	postgresql-VERSION/  the programs, unpacked from the binary
@@ -114,10 +115,7 @@ func (c *Cluster) settle(home string) error {
 	if c.home, err = filepath.EvalSymlinks(home); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	c.data = filepath.Join(c.home, "postgres")
-	if elsewhere, err := filepath.EvalSymlinks(c.data); err == nil {
-		c.data = elsewhere // an operator may have linked it to another disk
-	}
+	c.data = clusterFolder(c.home)
 	// Files that exist keep their owner: the account may have been made since.
 	if c.account, err = ownerOf(c.data, account); err != nil {
 		return err
@@ -133,6 +131,9 @@ func (c *Cluster) settle(home string) error {
 
 // prepare leaves everything ready for postgres to start. It holds the lock.
 func (c *Cluster) prepare(ctx context.Context, install *Install) error {
+	if err := finishMigration(c.data); err != nil {
+		return err
+	}
 	major, err := dataVersion(c.data)
 	if err != nil {
 		return err
