@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -60,7 +61,7 @@ func (s *server) send() (*outbound, error) {
 // tlsReports tell other domains how TLS to them went (RFC 8460).
 func (s *server) tlsReports(roots *x509.CertPool) *mailauth.Reports {
 	return mailauth.NewReports(mailauth.ReportsConfig{
-		Pool: s.ground.pool, Keys: s.keys, SRS: s.srs, Resolver: s.resolver, From: reporter(s.directory), Log: s.log,
+		Pool: s.ground.pool, Keys: s.keys, SRS: s.srs, Resolver: s.resolver, From: reporter(s.cfg, s.directory), Log: s.log,
 		Send: func(ctx context.Context, from, to mail.Address, text []byte) error {
 			return s.hand(ctx, from, mail.Recipient{Address: to, Notify: mail.NotifyNever}, text, nil)
 		},
@@ -152,14 +153,24 @@ func tlsResult(r relay.TLSResult) mailauth.TLSResult {
 		MX: r.MX, Helo: r.Helo, Remote: r.Remote, Local: r.Local}
 }
 
-// reporter is whom reports on TLS are from: the postmaster of the first domain.
-func reporter(dir *directory.Directory) func(context.Context) (mail.Address, error) {
+// reporter is whom reports on TLS are from: the postmaster of the domain that
+// the host's name lies in, else of the first that others can know of.
+func reporter(c *config.Config, dir *directory.Directory) func(context.Context) (mail.Address, error) {
 	return func(ctx context.Context) (mail.Address, error) {
 		domains, err := dir.Domains(ctx)
-		if err != nil || len(domains) == 0 {
+		if err != nil {
 			return mail.Address{}, err
 		}
-		return mail.Address{Local: "postmaster", Domain: domains[0].Name}, nil
+		var from mail.Address
+		for _, d := range domains {
+			switch {
+			case d.Name == c.Hostname || strings.HasSuffix(c.Hostname, "."+d.Name):
+				return mail.Address{Local: "postmaster", Domain: d.Name}, nil
+			case from.IsZero() && strings.Contains(d.Name, "."):
+				from = mail.Address{Local: "postmaster", Domain: d.Name}
+			}
+		}
+		return from, nil
 	}
 }
 
