@@ -171,6 +171,27 @@ type match struct {
 	targets   []string
 }
 
+// What is asked about addresses w: sqlLookupOne takes one, as three texts, and
+// sqlLookup any number, as three arrays. How long an array is can only be
+// guessed before it is there, so a statement with arrays is planned anew at each
+// call; that costs ten times what the look-up does, and mail has one recipient
+// as a rule.
+const (
+	sqlEntry = `SELECT w.i, coalesce(d.catch_all, ''), coalesce(d.postmaster, ''),
+			coalesce(a.id, 0), coalesce(a.address, ''), coalesce(a.disabled, false), a.quota_bytes IS NULL AND a.quota_messages IS NULL, l.targets,
+			coalesce(b.id, 0), coalesce(b.address, ''), coalesce(b.disabled, false), b.quota_bytes IS NULL AND b.quota_messages IS NULL, m.targets
+		FROM `
+	sqlJoins = `
+		JOIN domain d ON d.name = w.dom
+		LEFT JOIN account a ON a.address = w.full_
+		LEFT JOIN alias l ON l.address = w.full_
+		LEFT JOIN account b ON b.address = w.base
+		LEFT JOIN alias m ON m.address = w.base`
+
+	sqlLookup    = sqlEntry + `unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (full_, base, dom, i)` + sqlJoins
+	sqlLookupOne = sqlEntry + `(VALUES ($1::text, $2::text, $3::text, 1::bigint)) AS w (full_, base, dom, i)` + sqlJoins
+)
+
 // lookup asks for all steps at once; the entries are parallel to them.
 func lookup(ctx context.Context, q querier, todo []step) ([]entry, error) {
 	full, base, domain := make([]string, len(todo)), make([]string, len(todo)), make([]string, len(todo))
@@ -181,15 +202,11 @@ func lookup(ctx context.Context, q querier, todo []step) ([]entry, error) {
 			base[i] = clean(key(b))
 		}
 	}
-	rows, err := q.Query(ctx, `SELECT w.i, coalesce(d.catch_all, ''), coalesce(d.postmaster, ''),
-			coalesce(a.id, 0), coalesce(a.address, ''), coalesce(a.disabled, false), a.quota_bytes IS NULL AND a.quota_messages IS NULL, l.targets,
-			coalesce(b.id, 0), coalesce(b.address, ''), coalesce(b.disabled, false), b.quota_bytes IS NULL AND b.quota_messages IS NULL, m.targets
-		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (full_, base, dom, i)
-		JOIN domain d ON d.name = w.dom
-		LEFT JOIN account a ON a.address = w.full_
-		LEFT JOIN alias l ON l.address = w.full_
-		LEFT JOIN account b ON b.address = w.base
-		LEFT JOIN alias m ON m.address = w.base`, full, base, domain)
+	sql, args := sqlLookup, []any{full, base, domain}
+	if len(todo) == 1 {
+		sql, args = sqlLookupOne, []any{full[0], base[0], domain[0]}
+	}
+	rows, err := q.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -311,9 +311,13 @@ func TestStolenAccountIsBlocked(t *testing.T) {
 	carol := account(t, d, "carol@example.test")
 	must(t, d.SetLimits(ctx, carol.Address, &Limit{N: 1}, nil))
 	must(t, d.Allow(ctx, carol.ID, 1))
-	for range pushedSpans {
-		for range 3 { // at RCPT, where most of them stop
-			if got := said(t, d.MaySend(ctx, carol.ID, 1)); got != "452 4.7.1" {
+	for span := range pushedSpans {
+		for i := range 3 { // at RCPT, where most of them stop
+			got := said(t, d.MaySend(ctx, carol.ID, 1))
+			if got == "550 5.7.1" && span == pushedSpans-1 && i > 0 {
+				break // the block has come already
+			}
+			if got != "452 4.7.1" {
 				t.Fatal(got)
 			}
 		}
