@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"posthouse/e2e/child"
 	"posthouse/e2e/peer"
@@ -26,7 +29,8 @@ const (
 // benchRelay relays the same mails through Posthouse and through Postfix to
 // smtp-sink, 8 senders at once, and counts from the first acceptance to the
 // sink's last. Posthouse asks DNS and signs with DKIM as always, with two keys;
-// Postfix is told the way, and does not sign.
+// a second one, whose domain has no keys, is the one that does what Postfix does,
+// which is told the way, and does not sign. Each sender logs in before.
 func benchRelay(o options) error {
 	if o.n == 0 {
 		o.n = 1500
@@ -39,11 +43,13 @@ func benchRelay(o options) error {
 	var all []*server
 	defer func() { stopAll(all) }()
 	if o.only != "postfix" {
-		p, err := startSending(o.binary, sink)
-		if err != nil {
-			return err
+		for _, signs := range []bool{true, false} {
+			p, err := startSending(o.binary, sink, signs)
+			if err != nil {
+				return err
+			}
+			all = append(all, p)
 		}
-		all = append(all, p)
 	}
 	if o.only != "posthouse" {
 		p, err := startPostfix(sink)
@@ -59,7 +65,7 @@ func benchRelay(o options) error {
 	for round := range o.rounds {
 		mails := makeMails(uint64(round), o.n)
 		for i := range mails {
-			mails[i] = fromLine.ReplaceAll(mails[i], []byte("From: <"+address(i%spread)+">\r\n"))
+			mails[i] = fromLine.ReplaceAll(mails[i], []byte("From: <"+address(i%relaySenders)+">\r\n"))
 		}
 		for _, s := range all {
 			if err := relayRound(s, sink, t, mails); err != nil {
@@ -75,12 +81,16 @@ func benchRelay(o options) error {
 var fromLine = regexp.MustCompile(`(?m)^From: .*\r\n`)
 
 func relayRound(s *server, sink *sink, t *table, mails [][]byte) error {
-	before, cpu, own := sink.taken(), s.cpu(), cpuOf(s.root, 2)
-	var began, accepted time.Time
-	if err := submitAll(s, mails, &began); err != nil {
+	senders, err := dialSenders(s)
+	if err != nil {
 		return err
 	}
-	accepted = time.Now()
+	before, cpu, own := sink.taken(), s.cpu(), cpuOf(s.root, 2)
+	began, err := submitAll(senders, mails)
+	if err != nil {
+		return err
+	}
+	accepted := time.Now()
 	ended, err := sink.await(before + int64(len(mails)))
 	if err != nil {
 		return err
@@ -89,52 +99,61 @@ func relayRound(s *server, sink *sink, t *table, mails [][]byte) error {
 		return err
 	}
 	perMessage := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(len(mails)) }
-	t.add(s.name, "relayed, first 250 to the sink's last", "messages/s", float64(len(mails))/ended.Sub(began).Seconds())
-	t.add(s.name, "accepted", "messages/s", float64(len(mails))/accepted.Sub(began).Seconds())
-	t.add(s.name, "CPU per message", "ms", perMessage(s.cpu()-cpu))
-	if s.database != "" {
-		t.add(s.name, "of it outside Postgres", "ms", perMessage(cpuOf(s.root, 2)-own))
+	for _, label := range map[string][]string{"posthouse": {"signed: "}, unsigned: {"unsigned: "}, "postfix": {"signed: ", "unsigned: "}}[s.name] {
+		column := s.name
+		if column == unsigned {
+			column = "posthouse"
+		}
+		t.add(column, label+"first 250 to the last one", "messages/s", float64(len(mails))/ended.Sub(began).Seconds())
+		t.add(column, label+"accepted", "messages/s", float64(len(mails))/accepted.Sub(began).Seconds())
+		t.add(column, label+"CPU per message", "ms", perMessage(s.cpu()-cpu))
+		if s.database != "" {
+			t.add(column, label+"of it outside Postgres", "ms", perMessage(cpuOf(s.root, 2)-own))
+		}
 	}
 	return nil
 }
 
-// submitAll submits the mails over 8 connections, each to one address of the
-// domains in turn, and notes when the first was accepted.
-func submitAll(s *server, mails [][]byte, began *time.Time) error {
+// unsigned is the name of the Posthouse that has no keys.
+const unsigned = "posthouse, unsigned"
+
+// dialSenders logs 8 senders in, each as another account.
+func dialSenders(s *server) (senders []*smtpConn, err error) {
+	for i := range relaySenders {
+		c, err := dialSubmission(s, address(i))
+		if err != nil {
+			for _, c := range senders {
+				c.close()
+			}
+			return nil, err
+		}
+		senders = append(senders, c)
+	}
+	return senders, nil
+}
+
+// submitAll submits the mails, each by the sender that it is from and to one
+// address of the domains in turn, and tells when the first was accepted.
+func submitAll(senders []*smtpConn, mails [][]byte) (began time.Time, err error) {
 	var first sync.Once
-	var next atomic.Int64
-	errs := make(chan error, relaySenders)
+	errs := make(chan error, len(senders))
 	var wg sync.WaitGroup
-	for range relaySenders {
+	for k, c := range senders {
 		wg.Go(func() {
-			var c [spread]*smtpConn // an account can only write as itself
-			defer func() {
-				for _, c := range c {
-					if c != nil {
-						c.close()
-					}
-				}
-			}()
-			for i := int(next.Add(1)) - 1; i < len(mails); i = int(next.Add(1)) - 1 {
-				var err error
-				a := i % spread
-				if c[a] == nil {
-					if c[a], err = dialSubmission(s, address(a)); err != nil {
-						errs <- err
-						return
-					}
-				}
-				if err := c[a].send(fmt.Sprintf("bob%d@d%d.example.org", i, i%relayDomains), mails[i]); err != nil {
+			defer c.close()
+			for i := k; i < len(mails); i += len(senders) {
+				// by rows, so that each sender writes to all domains
+				if err := c.send(fmt.Sprintf("bob%d@d%d.example.org", i, (i/len(senders)+k)%relayDomains), mails[i]); err != nil {
 					errs <- err
 					return
 				}
-				first.Do(func() { *began = time.Now() })
+				first.Do(func() { began = time.Now() })
 			}
 		})
 	}
 	wg.Wait()
 	close(errs)
-	return <-errs
+	return began, <-errs
 }
 
 // dialSubmission logs in at Posthouse; Postfix knows its neighbours.
@@ -150,8 +169,8 @@ func dialSubmission(s *server, user string) (*smtpConn, error) {
 	return c, c.say("235", "AUTH PLAIN %s\r\n", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
 }
 
-// startSending runs a Posthouse that relays to the sink.
-func startSending(binary string, s *sink) (*server, error) {
+// startSending runs a Posthouse that relays to the sink, with keys or without.
+func startSending(binary string, s *sink, signs bool) (*server, error) {
 	dns, err := dnstest.Listen("127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -167,7 +186,29 @@ func startSending(binary string, s *sink) (*server, error) {
 		stop()
 		dns.Close()
 	}
+	if !signs {
+		p.name = unsigned
+		if err := dropKeys(p); err != nil {
+			p.stop()
+			return nil, err
+		}
+	}
 	return p, nil
+}
+
+// dropKeys takes the DKIM keys away before the server has used one: there is no
+// command that leaves a domain without.
+func dropKeys(p *server) error {
+	ctx := context.Background()
+	db, err := pgx.Connect(ctx, p.database)
+	if err != nil {
+		return err
+	}
+	defer db.Close(ctx)
+	if _, err := db.Exec(ctx, `DELETE FROM dkim_key`); err != nil {
+		return fmt.Errorf("take the keys away: %w", err)
+	}
+	return nil
 }
 
 // startPostfix runs a Postfix that relays to the sink, which is one destination
