@@ -26,7 +26,7 @@ endif
 # many test binaries takes time to link.
 TEST_TAGS = $(shell scripts/postgres >/dev/null || echo -tags bundlepg)
 
-.PHONY: help run build test race fuzz bench lint bundle clean
+.PHONY: help run build test race fuzz bench lint bundle deb clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ lint: ## gofmt, go vet, staticcheck
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is due for:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+deb: build ## a Debian package in bin/ (nfpm is fetched by go run)
+	@packaging/deb
 
 clean: ## remove what a build leaves, the fetched PostgreSQL too
 	rm -rf bin mailstore/localpg/bundle

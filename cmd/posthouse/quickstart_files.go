@@ -33,7 +33,7 @@ var configTemplate = template.Must(template.ParseFS(setupFiles, "posthouse.toml.
 const unitFile = "/etc/systemd/system/posthouse.service"
 
 // packagedUnit is where a package puts the unit; quickstart leaves it alone.
-const packagedUnit = "/lib/systemd/system/posthouse.service"
+const packagedUnit = "/usr/lib/systemd/system/posthouse.service"
 
 // files writes the configuration and the unit. What is there and was changed by
 // somebody stays.
