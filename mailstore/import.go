@@ -32,6 +32,7 @@ type Import struct {
 	Keywords     []string     // those beyond what a mailbox can have are left out
 	InternalDate time.Time    // zero: now
 	UIDL         string       // for POP3; empty: UIDVALIDITY.UID
+	EmailID      int64        // of a message of this site that comes back; 0: a new one
 }
 
 // Imported says what became of one Import.
@@ -161,6 +162,9 @@ func (s *Store) importItems(ctx context.Context, acct AccountID, list []Import) 
 					Account: acct, Mailbox: m.Mailbox, NoFallback: true, Flags: m.Flags, Keywords: m.Keywords,
 					InternalDate: m.InternalDate, UIDL: m.UIDL,
 				}}})
+				if errs[i] == nil && m.EmailID != 0 {
+					items[i].targets[0].email = m.EmailID
+				}
 			}
 		})
 	}

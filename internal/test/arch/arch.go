@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	"internal/directory": {"internal/config", "internal/events", "internal/mail", "internal/seal"},
 
 	"internal/admission":   {},
+	"internal/backup":      {"ground", "mailstore"},
 	"internal/clientsetup": {"internal/mail"},
 	"internal/config":      {"internal/mail"},
 	"internal/dns":         {},
@@ -61,7 +62,7 @@ var arrows = map[string][]string{
 
 // sql are the packages that may speak to the database; cmd wires the pool.
 var sql = []string{
-	"cmd/posthouse", "internal/directory", "internal/doctor", "internal/events", "mailstore", "mailstore/localpg",
+	"cmd/posthouse", "internal/backup", "internal/directory", "internal/doctor", "internal/events", "mailstore", "mailstore/localpg",
 	"mda", "migrations", "smtp/mailauth", "smtp/queue", "tls/certs",
 }
 
