@@ -13,6 +13,8 @@ import (
 type migrateCmd struct {
 	Up     migrateUpCmd     `cmd:"" default:"1" help:"Apply what is pending (the default)."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations and when they were applied."`
+
+	Postgres migratePostgresCmd `cmd:"" help:"Move the private cluster to the major version of PostgreSQL that this posthouse runs."`
 }
 
 // database opens only the database, whatever its schema.
