@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"posthouse/internal/backup"
 	"posthouse/internal/config"
 	"posthouse/internal/directory"
 	"posthouse/mailstore/localpg"
@@ -60,6 +61,10 @@ func exitCode(err error) int {
 		{mailauth.ErrConflict, exitConflict},
 		{mailauth.ErrNoSecret, exitConfig},
 		{migrations.ErrNewerSchema, exitConfig},
+		{backup.ErrNotFound, exitNotFound},
+		{backup.ErrNotEmpty, exitConflict},
+		{backup.ErrPartial, exitUsage},
+		{backup.ErrNewer, exitConfig},
 		{localpg.ErrNotInstalled, exitDatabase},
 	} {
 		if errors.Is(err, known.err) {

@@ -60,6 +60,14 @@ func newProgress(con *console, verb string) *progress {
 }
 
 func (p *progress) show(f transfer.Figures) {
+	p.write(func() string {
+		return fmt.Sprintf("%s: %d found, %d %s, %d already there, %s, %.0f a second", f.Folder, f.Found, f.Imported, p.verb, f.Known,
+			octets(f.Bytes), float64(f.Imported)/max(f.Took.Seconds(), 0.001))
+	})
+}
+
+// write shows a line when it is time for one.
+func (p *progress) write(text func() string) {
 	pause := progressPause
 	if p.terminal {
 		pause = 100 * time.Millisecond
@@ -68,8 +76,7 @@ func (p *progress) show(f transfer.Figures) {
 		return
 	}
 	p.last = time.Now()
-	line := fmt.Sprintf("%s: %d found, %d %s, %d already there, %s, %.0f a second", f.Folder, f.Found, f.Imported, p.verb, f.Known,
-		octets(f.Bytes), float64(f.Imported)/max(f.Took.Seconds(), 0.001))
+	line := text()
 	if p.terminal {
 		pad := max(0, p.width-len(line))
 		p.width = len(line)

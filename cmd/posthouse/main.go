@@ -35,6 +35,7 @@ type cli struct {
 	Suppress   suppressCmd   `cmd:"" help:"Addresses that the HTTP API sends nothing to."`
 	Mail       mailCmd       `cmd:"" help:"Import, export and undelete mail."`
 	Settings   configCmd     `cmd:"" name:"config" help:"Configuration as a file: check, export, diff, apply."`
+	Backup     siteBackupCmd `cmd:"" help:"Write the site into one file, look into it, and bring it back: all, an account, a message."`
 	Migrate    migrateCmd    `cmd:"" help:"Bring the database to this version's schema."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
