@@ -134,19 +134,19 @@ func (a *appending) literal(m *appended) error {
 	if lit.Size == 0 {
 		return errEmptyMessage
 	}
-	if err := a.admit(lit.Size); err != nil {
+	a.open(m)
+	if err := a.admit(m, lit.Size); err != nil {
 		return err
 	}
-	a.open(m)
 	return a.receive(lit, m)
 }
 
-// admit refuses what would fail in the end, with size octets more.
-func (a *appending) admit(size int64) error {
-	if size > a.s.srv.MaxMessage {
+// admit refuses what would fail in the end, with size octets more for m.
+func (a *appending) admit(m *appended, size int64) error {
+	if size > a.s.srv.MaxMessage-m.body.Size() {
 		return no(imap.ResponseCodeTooBig, "The message is larger than %d octets", a.s.srv.MaxMessage)
 	}
-	if a.size+size > maxAppends*a.s.srv.MaxMessage {
+	if size > maxAppends*a.s.srv.MaxMessage-a.size {
 		return no(imap.ResponseCodeTooBig, "The messages of one APPEND are larger than %d octets", maxAppends*a.s.srv.MaxMessage)
 	}
 	if _, err := a.s.srv.Store.Mailbox(a.ctx, a.s.acct(), a.mailbox); err != nil {

@@ -12,7 +12,7 @@ func (s *session) mailboxArg(lex *wire.Lexer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return wire.DecodeMailbox(raw, s.enabled["UTF8=ACCEPT"])
+	return wire.DecodeMailbox(raw, s.utf8())
 }
 
 // messages resolves what a client wrote: UIDs, or sequence numbers of the view.

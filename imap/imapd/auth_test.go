@@ -191,7 +191,7 @@ func TestIdleTLS(t *testing.T) {
 func TestEnable(t *testing.T) {
 	newSite(t).login().run(`
 		C: a ENABLE UTF8=ACCEPT
-		S: * ENABLED
+		S: * ENABLED UTF8=ACCEPT
 		S: a OK …
 		C: b ENABLE X-NONSENSE X-MORE
 		S: * ENABLED

@@ -68,7 +68,7 @@ func (s *session) newMailboxArg(lex *wire.Lexer) (string, error) {
 }
 
 func (s *session) newMailbox(raw string) (string, error) {
-	return wire.DecodeMailbox(strings.TrimSuffix(raw, string(wire.Delimiter)), s.enabled["UTF8=ACCEPT"])
+	return wire.DecodeMailbox(strings.TrimSuffix(raw, string(wire.Delimiter)), s.utf8())
 }
 
 // parseCreateParams reads [SP "(" "USE" SP "(" [attribute …] ")" ")"] (RFC 4466).

@@ -98,7 +98,7 @@ func (req *listRequest) chooses(n *node) bool {
 
 func (s *session) listOne(ctx context.Context, req *listRequest, n *node) error {
 	s.enc.Raw("* " + req.response + " (" + strings.Join(req.attributes(n), " ") + `) "/" `)
-	s.enc.Mailbox(n.name, s.enabled["UTF8=ACCEPT"])
+	s.enc.Mailbox(n.name, s.utf8())
 	if n.childInfo {
 		s.enc.Raw(` ("CHILDINFO" (` + strings.Join(req.chosenBy(), " ") + "))")
 	}

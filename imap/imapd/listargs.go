@@ -84,7 +84,7 @@ func (s *session) parsePattern(lex *wire.Lexer, ref string, p *patterns) error {
 	p.wildcard = p.wildcard || strings.ContainsAny(text, "*%")
 	p.percent = p.percent || strings.Contains(text, "%")
 	if text != "" { // nothing is what an empty pattern matches
-		p.compiled = append(p.compiled, wire.ParsePattern(ref, text, s.enabled["UTF8=ACCEPT"]))
+		p.compiled = append(p.compiled, wire.ParsePattern(ref, text, s.utf8()))
 	}
 	return nil
 }

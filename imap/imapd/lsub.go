@@ -61,6 +61,6 @@ func (s *session) lsubOne(n *node) {
 		}
 	}
 	s.enc.Raw(`) "/" `)
-	s.enc.Mailbox(n.name, s.enabled["UTF8=ACCEPT"])
+	s.enc.Mailbox(n.name, s.utf8())
 	s.enc.CRLF()
 }

@@ -61,7 +61,7 @@ func (s *session) cmdGetQuotaRoot(ctx context.Context, c *command) error {
 		return err
 	}
 	s.enc.Raw("* QUOTAROOT ")
-	s.enc.Mailbox(name, s.enabled["UTF8=ACCEPT"])
+	s.enc.Mailbox(name, s.utf8())
 	if limited(&q) {
 		s.enc.SP()
 		s.enc.String(quotaRoot)

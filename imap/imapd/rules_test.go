@@ -276,7 +276,7 @@ func TestRule13Keywords(t *testing.T) {
 	p := s.login()
 	p.run(`
 		C: a ENABLE UTF8=ACCEPT
-		S: * ENABLED
+		S: * ENABLED UTF8=ACCEPT
 		S: a OK …
 		C: a SELECT INBOX
 		S~: * OK [PERMANENTFLAGS (…\*)] …
