@@ -80,6 +80,9 @@ func init() {
 		"GETQUOTAROOT": {in: loggedIn, run: (*session).cmdGetQuotaRoot},
 		"SETQUOTA":     {in: loggedIn, run: (*session).cmdSetQuota},
 
+		"GETMETADATA": {in: loggedIn, run: (*session).cmdGetMetadata},
+		"SETMETADATA": {in: loggedIn, run: (*session).cmdSetMetadata},
+
 		"UNAUTHENTICATE": {in: loggedIn, run: (*session).cmdUnauthenticate},
 
 		"SEARCH":     {in: selected, run: (*session).cmdSearch, noExpunge: true},
