@@ -41,6 +41,9 @@ var extensions = []extension{
 	{"QUOTA=RES-MESSAGE", loggedIn},
 	{"UNAUTHENTICATE", loggedIn}, // RFC 8437
 	{"MULTIAPPEND", loggedIn},    // RFC 3502
+	{"METADATA", loggedIn},       // RFC 5464
+	{"CATENATE", loggedIn},       // RFC 4469
+	{"UTF8=ACCEPT", loggedIn},    // RFC 6855
 	{"BINARY", loggedIn},         // RFC 3516
 	{"REPLACE", loggedIn},        // RFC 8508
 	{"XLIST", loggedIn},          // Outlook's way to find special folders
