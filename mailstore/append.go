@@ -3,6 +3,7 @@ package mailstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -195,42 +196,51 @@ func (s *Store) commitShared(ctx context.Context, group []*item) {
 	var b pgx.Batch
 	var r rowSet
 	put := 0
-	if s.commits.inboxes.atOnce(group) {
-		for _, it := range group {
+	here, leaving := partLeaving(group)
+	if s.commits.inboxes.atOnce(here) {
+		for _, it := range here {
 			r.add(it, true)
 		}
 		b.Queue("begin")
-		r.queueAtOnce(&b, s.node, &put)
+		if len(here) > 0 {
+			r.queueAtOnce(&b, s.node, &put)
+		}
 	} else {
-		p, err := s.askFirst(ctx, conn, group)
+		p, err := s.askFirst(ctx, conn, here)
 		if err != nil {
 			s.failGroup(ctx, conn, group, err)
 			return
 		}
-		for _, it := range group {
+		for _, it := range here {
 			if it.err = s.decide(ctx, p, it); it.err == nil {
 				r.add(it, true)
 			}
 		}
-		if len(r.of) == 0 { // refused or folded, all of them
+		if len(r.of)+len(leaving) == 0 { // refused or folded, all of them
 			rollback(ctx, conn)
 			s.settle(group)
 			return
 		}
-		r.queue(&b, sqlAppendShared, s.node, &put)
-		if accounts, hashes, threads := p.threads.rows(); len(accounts) > 0 {
-			b.Queue(sqlThreadRefs, accounts, hashes, threads)
+		if len(r.of) > 0 {
+			r.queue(&b, sqlAppendShared, s.node, &put)
+			if accounts, hashes, threads := p.threads.rows(); len(accounts) > 0 {
+				b.Queue(sqlThreadRefs, accounts, hashes, threads)
+			}
 		}
 	}
+	s.queueLeaving(&b, leaving)
 	b.Queue("commit")
-	s.openReceipts(r.items)
+	all := slices.Concat(r.items, leaving)
+	s.openReceipts(all)
 	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
 		clearPlaced(&r)
 		if outcomeUnknown(err) {
+			setLeft(leaving, true) // unless the answer is that they did not
 			conn.Hijack().Close(ctx)
-			s.askOutcome(r.items)
+			s.askOutcome(all)
 		} else {
-			s.failGroup(ctx, conn, r.items, err)
+			setLeft(leaving, false)
+			s.failGroup(ctx, conn, all, err)
 		}
 	}
 	s.settle(group)
@@ -258,6 +268,9 @@ func (s *Store) settle(group []*item) {
 			if it.err == nil && !it.targets[i].skip && it.placed[i].UID == 0 {
 				it.again = true
 			}
+		}
+		if it.err == nil && it.leaves() && !it.left {
+			it.again = true
 		}
 		if it.err != nil || it.again {
 			s.closeReceipt(it)

@@ -34,6 +34,13 @@ type Delivery struct {
 	// retried. RemoteKey names for Dedup the recipients it acts for.
 	InTx      func(ctx context.Context, tx pgx.Tx, blob BlobRef) error
 	RemoteKey string
+
+	// Leave adds to a batch, in the form of statements, what InTx does: mail
+	// that nobody here gets then shares its transaction, and one round trip,
+	// with other deliveries. The statements must do nothing when the body's row
+	// is not there: then the delivery was made before, or InTx follows. nil:
+	// there is only InTx, and a transaction of its own for each delivery.
+	Leave func(b *pgx.Batch, blob BlobRef) error
 }
 
 // BlobRef is a stored body. What refers to it beyond a message row must stand
@@ -83,6 +90,7 @@ type item struct {
 	placed  []Placed
 	receipt []deliveryRow
 	inTx    bool  // InTx is still to be done: not a duplicate
+	left    bool  // Leave's statements did it
 	again   bool  // a mailbox was not free: to be done in a lane of its own
 	err     error // what became of it, once done is closed
 	done    chan struct{}
@@ -194,7 +202,7 @@ func dedupKey(d *Delivery, recipient string, account int64) []byte {
 
 // alone reports whether the item needs a transaction of its own.
 func (it *item) alone() bool {
-	if it.d.InTx != nil || frames(it.d.Body.Size()) > 1 || it.extra > 0 {
+	if it.d.InTx != nil && !it.leaves() || frames(it.d.Body.Size()) > 1 || it.extra > 0 {
 		return true
 	}
 	for i := range it.targets {

@@ -93,7 +93,7 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 	d := p.delivery()
 	d.Dedup, d.Sum = true, in.Sum
 	if len(p.items) > 0 {
-		d.InTx, d.RemoteKey = p.enqueue, p.remoteKey()
+		d.InTx, d.Leave, d.RemoteKey = p.enqueue, p.leave, p.remoteKey()
 	}
 	placed, err := m.cfg.Store.Deliver(ctx, d)
 	if err != nil {
@@ -181,6 +181,17 @@ func (p *plan) enqueue(ctx context.Context, tx pgx.Tx, blob mailstore.BlobRef) e
 	for _, it := range p.items {
 		it.BlobID, it.Size = blob.ID, blob.Size+int64(len(it.Prefix))
 		if err := p.mda.cfg.Queue.Enqueue(ctx, tx, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave does what enqueue does, together with other deliveries.
+func (p *plan) leave(b *pgx.Batch, blob mailstore.BlobRef) error {
+	for _, it := range p.items {
+		it.BlobID, it.Size = blob.ID, blob.Size+int64(len(it.Prefix))
+		if err := p.mda.cfg.Queue.EnqueueBatch(b, it); err != nil {
 			return err
 		}
 	}

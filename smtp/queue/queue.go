@@ -69,12 +69,19 @@ type Item struct {
 
 // sqlEnqueue touches rows of its own only, so deliveries never wait for each
 // other here. Times are given as distances, and counted by the database's clock.
-const sqlEnqueue = `WITH m AS (
+const sqlEnqueue = enqueueMessage + enqueueRcpts
+
+// sqlEnqueueLeft is sqlEnqueue for a body that may not have been stored, in the
+// same transaction: then it does nothing.
+const sqlEnqueueLeft = enqueueMessage + ` WHERE EXISTS (SELECT FROM blob WHERE id = $1)` + enqueueRcpts
+
+const enqueueMessage = `WITH m AS (
  INSERT INTO queue_message (blob_id, ref, account_id, reverse_path, via, prefix, size, body_type, smtputf8, requiretls, dsn_ret, dsn_envid,
   deliver_by, by_mode, priority, hold_until, recipients)
- VALUES ($1, $2, nullif($3::bigint, 0), $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), nullif($12, ''),
-  now() + $13::interval, nullif($14, ''), $15, now() + $16::interval, cardinality($17::text[]))
- RETURNING id)
+ SELECT $1::bigint, $2::text, nullif($3::bigint, 0), $4::text, $5::text, $6::bytea, $7::bigint, $8::smallint, $9::boolean, $10::boolean,
+  nullif($11::text, ''), nullif($12::text, ''), now() + $13::interval, nullif($14::text, ''), $15::smallint, now() + $16::interval, cardinality($17::text[])`
+
+const enqueueRcpts = ` RETURNING id)
 INSERT INTO queue_rcpt (message_id, n, address, original, notify, destination, priority, next_at, deadline_at)
 SELECT m.id, r.n, r.a, r.o, r.y, r.d, $15, now() + coalesce($16, interval '0'), now() + $21::interval
 FROM m, unnest($17::text[], $18::text[], $19::smallint[], $20::text[]) WITH ORDINALITY AS r(a, o, y, d, n)`
@@ -83,8 +90,31 @@ FROM m, unnest($17::text[], $18::text[], $19::smallint[], $20::text[]) WITH ORDI
 // held (mailstore.Store.HoldBlob), in the same transaction. After the commit
 // Committed makes it known; without that it is found by the next poll.
 func (q *Queue) Enqueue(ctx context.Context, tx pgx.Tx, it Item) error {
+	args, err := q.enqueueArgs(it)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, sqlEnqueue, args...); err != nil {
+		return fmt.Errorf("enqueue %s: %w", it.Ref, err)
+	}
+	return nil
+}
+
+// EnqueueBatch is Enqueue as a statement of a batch, which belongs to a
+// transaction that has stored the item's blob by then, or has not: then nothing
+// is queued.
+func (q *Queue) EnqueueBatch(b *pgx.Batch, it Item) error {
+	args, err := q.enqueueArgs(it)
+	if err != nil {
+		return err
+	}
+	b.Queue(sqlEnqueueLeft, args...)
+	return nil
+}
+
+func (q *Queue) enqueueArgs(it Item) ([]any, error) {
 	if len(it.Recipients) == 0 || it.BlobID == 0 {
-		return errors.New("queue: an item without recipients or body")
+		return nil, errors.New("queue: an item without recipients or body")
 	}
 	hold, by := until(it.HoldUntil), until(it.DeliverBy)
 	if hold != nil && *hold <= 0 {
@@ -104,12 +134,9 @@ func (q *Queue) Enqueue(ctx context.Context, tx pgx.Tx, it Item) error {
 		addresses[i], originals[i], notify[i] = r.Address.String(), r.Original, int16(r.Notify)
 		destinations[i] = q.cfg.Key(it.From, r.Domain)
 	}
-	if _, err := tx.Exec(ctx, sqlEnqueue, it.BlobID, it.Ref, it.Account, it.From.String(), it.Via.String(), append([]byte{}, it.Prefix...),
+	return []any{it.BlobID, it.Ref, it.Account, it.From.String(), it.Via.String(), append([]byte{}, it.Prefix...),
 		it.Size, int16(it.Body), it.SMTPUTF8, it.RequireTLS, it.Return, it.EnvelopeID, by, byMode(it.ByMode, by), int16(it.Priority), hold,
-		addresses, originals, notify, destinations, deadline); err != nil {
-		return fmt.Errorf("enqueue %s: %w", it.Ref, err)
-	}
-	return nil
+		addresses, originals, notify, destinations, deadline}, nil
 }
 
 // until is the distance to a time, nil when there is none.
