@@ -152,10 +152,17 @@ func (m *Maildir) subscriptions() (map[string]bool, error) {
 // maildirFile is a message of a Maildir.
 type maildirFile struct {
 	path string // below the folder
-	base string // the name without flags: it never changes
+	base string // the name without flags
 	info string // the flags
 	uid  uint32 // as Dovecot numbers it; 0: not known
 	pop3 string
+}
+
+// unique is the part of the name that stays when programs add fields to it
+// (",S=size" by Dovecot, ",U=uid" by mbsync).
+func (f *maildirFile) unique() string {
+	name, _, _ := strings.Cut(f.base, ",")
+	return name
 }
 
 // Read gives the messages in the order of Dovecot's UIDs, else of their names,
@@ -173,7 +180,7 @@ func (m *Maildir) Read(ctx context.Context, f Folder, sink *Sink) error {
 	for page := range slices.Chunk(files, pageMessages) {
 		keys := make([]mailstore.ImportKey, len(page))
 		for i := range page {
-			keys[i] = key("maildir", strings.Join(f.Path, "\x00"), page[i].base)
+			keys[i] = key("maildir", strings.Join(f.Path, "\x00"), page[i].unique())
 		}
 		fresh, err := sink.Fresh(ctx, keys)
 		if err != nil {
@@ -243,7 +250,7 @@ func readMaildirFile(dir string, f maildirFile, keywords []string, sink *Sink) (
 	file, err := os.Open(filepath.Join(dir, f.path))
 	if errors.Is(err, fs.ErrNotExist) {
 		again, listErr := listMaildir(dir)
-		i := slices.IndexFunc(again, func(o maildirFile) bool { return o.base == f.base })
+		i := slices.IndexFunc(again, func(o maildirFile) bool { return o.unique() == f.unique() })
 		if listErr != nil || i < 0 {
 			return Message{}, err
 		}

@@ -23,13 +23,13 @@ type MaildirTarget struct {
 	root string
 	note func(string)
 
-	dir      string            // of the mailbox under way
-	box      mailstore.Mailbox //
-	files    map[string]string // by base: where it is, below dir
-	keywords []string          // by letter
-	uids     *strings.Builder  // the lines of dovecot-uidlist; nil: there is one
-	left     map[string]bool   // keywords noted to be left out
-	listed   *strings.Builder  // the lines of subscriptions; nil: there is one
+	dir      string                 // of the mailbox under way
+	box      mailstore.Mailbox      //
+	files    map[string]maildirFile // by unique name
+	keywords []string               // by letter
+	uids     *strings.Builder       // the lines of dovecot-uidlist; nil: there is one
+	left     map[string]bool        // keywords noted to be left out
+	listed   *strings.Builder       // the lines of subscriptions; nil: there is one
 }
 
 // NewMaildir makes or goes on with the Maildir at a path. note takes lines for people.
@@ -79,9 +79,9 @@ func (t *MaildirTarget) Begin(m mailstore.Mailbox, subscribed bool) error {
 		t.keywords = make([]string, 26)
 	}
 	list, err := listMaildir(t.dir)
-	t.files = make(map[string]string, len(list))
+	t.files = make(map[string]maildirFile, len(list))
 	for _, f := range list {
-		t.files[f.base] = f.path
+		t.files[f.unique()] = f
 	}
 	return err
 }
@@ -139,15 +139,15 @@ func (t *MaildirTarget) keyword(name string) int {
 func (t *MaildirTarget) Has(o *Outgoing) (bool, error) {
 	base := t.base(o)
 	t.number(o, base)
-	path, ok := t.files[base]
+	f, ok := t.files[base]
 	if !ok {
 		return false, nil
 	}
-	want := filepath.Join("cur", base+":2,"+t.flags(o))
-	if path == want {
+	want := filepath.Join("cur", f.base+":2,"+t.flags(o))
+	if f.path == want {
 		return true, nil
 	}
-	return true, os.Rename(filepath.Join(t.dir, path), filepath.Join(t.dir, want))
+	return true, os.Rename(filepath.Join(t.dir, f.path), filepath.Join(t.dir, want))
 }
 
 // number notes a message for dovecot-uidlist.
