@@ -116,9 +116,6 @@ func (s *Store) Since(ctx context.Context, v *View, since ModSeq, among UIDSet, 
 		if v.uidnext > unchanged+1 {
 			out.Vanished = UIDsBetween(unchanged+1, v.uidnext-1)
 		}
-		if since > top {
-			since = 0
-		}
 	} else {
 		if err := errors.Join(addMultirange(&changed, changedText), addMultirange(&out.Vanished, vanishedText)); err != nil {
 			return out, err

@@ -87,6 +87,9 @@ func (v *View) Gone(seq int) bool {
 	return c.flag(i)&flagGone != 0
 }
 
+// AnyGone reports whether the view holds messages that are expunged.
+func (v *View) AnyGone() bool { return v.gone > 0 }
+
 // Each yields the messages from one sequence number to another, both included,
 // those marked gone too; the bounds are cut to the view.
 func (v *View) Each(lo, hi int, yield func(seq int, uid UID, flags Flags) bool) {

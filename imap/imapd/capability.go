@@ -33,10 +33,12 @@ var extensions = []extension{
 	{imap.CapUnselect, loggedIn},     // RFC 3691
 	{imap.CapESearch, loggedIn},      // RFC 4731
 	{imap.CapStatusSize, loggedIn},   // RFC 8438
-	{"OBJECTID", loggedIn},           // RFC 8474
-	{"PREVIEW", loggedIn},            // RFC 8970
-	{"SAVEDATE", loggedIn},           // RFC 8514
-	{"QUOTA", loggedIn},              // RFC 9208
+	{condstore, loggedIn},            // RFC 7162
+	{qresync, loggedIn},
+	{"OBJECTID", loggedIn}, // RFC 8474
+	{"PREVIEW", loggedIn},  // RFC 8970
+	{"SAVEDATE", loggedIn}, // RFC 8514
+	{"QUOTA", loggedIn},    // RFC 9208
 	{"QUOTA=RES-STORAGE", loggedIn},
 	{"QUOTA=RES-MESSAGE", loggedIn},
 	{"UNAUTHENTICATE", loggedIn}, // RFC 8437

@@ -9,8 +9,7 @@ import (
 )
 
 // enableable are the extensions that a client can switch on, and what that does.
-// The other names are ignored (RFC 5161 §3.1), as is UTF8=ACCEPT of mutt while it
-// is not advertised.
+// The other names are ignored (RFC 5161 §3.1).
 var enableable = map[imap.Cap]func(*session){}
 
 // cmdEnable is ENABLE (RFC 5161). It always answers with ENABLED: iOS waits for it.
@@ -35,19 +34,24 @@ func (s *session) cmdEnable(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	s.enc.Raw("* ENABLED")
+	answer := "* ENABLED"
 	for _, name := range names {
 		switchOn, ok := enableable[name]
 		if !ok || s.enabled[name] {
 			continue
 		}
-		if s.enabled == nil {
-			s.enabled = make(map[imap.Cap]bool)
-		}
-		s.enabled[name] = true
-		switchOn(s)
-		s.enc.Raw(" " + string(name))
+		switchOn(s) // may have something to say, before the answer
+		s.enable(name)
+		answer += " " + string(name)
 	}
-	s.enc.CRLF()
+	s.enc.Raw(answer + "\r\n")
 	return nil
+}
+
+// enable notes that an extension is switched on.
+func (s *session) enable(name imap.Cap) {
+	if s.enabled == nil {
+		s.enabled = make(map[imap.Cap]bool)
+	}
+	s.enabled[name] = true
 }

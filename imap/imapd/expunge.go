@@ -29,9 +29,12 @@ func (s *session) cmdExpunge(ctx context.Context, c *command) error {
 	if only != nil && only.IsEmpty() {
 		return nil
 	}
-	_, err := s.srv.Store.Expunge(ctx, s.acct(), s.box.id, only)
+	gone, err := s.srv.Store.Expunge(ctx, s.acct(), s.box.id, only)
 	if lost := s.syncNow(ctx, false); lost != nil {
 		return lost
+	}
+	if !gone.IsEmpty() {
+		s.toldAll(c)
 	}
 	return err
 }

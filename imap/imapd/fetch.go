@@ -30,6 +30,11 @@ type fetch struct {
 	hasFlags bool             // FLAGS is asked for
 	marked   mailstore.UIDSet // became \Seen: their FLAGS are part of the answer
 	failed   error            // the first body that could not be read
+
+	changedSince *mailstore.ModSeq // CHANGEDSINCE
+	vanished     bool              // VANISHED
+	needsModSeq  bool              // some answers tell mod-sequences
+	modSeqs      mailstore.Marks   // of the batch that is being answered
 }
 
 // fetched is one message while it is written.
@@ -58,9 +63,23 @@ func (s *session) cmdFetch(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
+	if f.needsModSeq {
+		s.aware()
+	}
+	if f.changedSince != nil {
+		// Who polls for changes hears of what other servers did, too.
+		if err := s.syncNow(ctx, !c.uid); err != nil {
+			return err
+		}
+	}
 	uids, err := s.messages(set, c.uid)
 	if err != nil {
 		return err
+	}
+	if f.vanished {
+		if err := s.earlier(ctx, set, *f.changedSince); err != nil {
+			return err
+		}
 	}
 	missing, err := f.run(uids)
 	if err == nil {
@@ -101,6 +120,10 @@ func (f *fetch) parse(c *command) error {
 	}
 	f.hasFlags = f.has("FLAGS")
 	f.marks = f.marks && !f.s.box.readOnly
+	f.needsModSeq = f.fetchesModSeq()
+	if f.vanished && (!c.uid || f.changedSince == nil || !f.s.enabled[qresync]) {
+		return bad("VANISHED is for UID FETCH with CHANGEDSINCE, after ENABLE QRESYNC")
+	}
 	f.items = once(f.items)
 	return nil
 }
@@ -148,6 +171,13 @@ func (f *fetch) has(name string) bool {
 
 // run answers for all messages, and counts those that are not there any more.
 func (f *fetch) run(uids mailstore.UIDSet) (missing int, err error) {
+	if f.needsModSeq {
+		return f.withModSeqs(uids, f.answer)
+	}
+	return f.answer(uids)
+}
+
+func (f *fetch) answer(uids mailstore.UIDSet) (missing int, err error) {
 	if !f.stored {
 		return 0, f.fromView(uids)
 	}
@@ -170,6 +200,9 @@ func (f *fetch) run(uids mailstore.UIDSet) (missing int, err error) {
 
 // fromView answers FLAGS and UID without a query.
 func (f *fetch) fromView(uids mailstore.UIDSet) error {
+	if err := f.readModSeqs(uids); err != nil {
+		return err
+	}
 	view := f.s.box.view
 	f.names.table = view.Keywords()
 	for _, r := range uids {
@@ -187,6 +220,9 @@ func (f *fetch) fromView(uids mailstore.UIDSet) error {
 // fromStore answers from pages of prepared bytes. While a page is written no
 // transaction and no connection of the database is held.
 func (f *fetch) fromStore(uids mailstore.UIDSet) (missing int, err error) {
+	if err := f.readModSeqs(uids); err != nil {
+		return 0, err
+	}
 	s := f.s
 	f.names.table = s.box.view.Keywords()
 	missing = uids.Len()
@@ -250,6 +286,10 @@ func (f *fetch) write(m *fetched) error {
 	}
 	if !f.hasFlags && f.marked.Contains(m.uid) {
 		enc.Raw(" FLAGS " + f.names.text(m.flags, f.s.box.recent.Contains(m.uid)))
+	}
+	if f.marked.Contains(m.uid) && f.s.enabled[condstore] && !f.has("MODSEQ") {
+		enc.SP()
+		f.s.writeModSeq(f.modSeq(m.uid))
 	}
 	enc.Raw(")\r\n")
 	return enc.Err()

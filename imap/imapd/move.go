@@ -27,5 +27,6 @@ func (s *session) cmdMove(ctx context.Context, c *command) error {
 	if err != nil {
 		return tryCreate(err)
 	}
+	s.toldAll(c)
 	return nil
 }

@@ -21,7 +21,7 @@ func (s *session) cmdSearch(ctx context.Context, c *command) error {
 		return err
 	}
 	var want searchReturn
-	p := &searchParser{s: s, lex: c.lex, decode: decodeUTF8}
+	p := &searchParser{s: s, ctx: ctx, lex: c.lex, decode: decodeUTF8}
 	if err := p.preamble(&want); err != nil {
 		return err
 	}
@@ -33,13 +33,19 @@ func (s *session) cmdSearch(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
+	var top mailstore.ModSeq
+	if p.modSeqs > 0 && !found.IsEmpty() {
+		if top, err = s.highestOf(ctx, want.told(found)); err != nil {
+			return err
+		}
+	}
 	if !c.uid {
 		found = s.sequenceNumbers(found)
 	}
 	if want.extended {
-		s.writeESearch(c, want, found)
+		s.writeESearch(c, want, found, top)
 	} else {
-		s.writeSearch(found)
+		s.writeSearch(found, top)
 	}
 	return s.enc.Err()
 }
@@ -64,6 +70,9 @@ func (p *searchParser) preamble(want *searchReturn) error {
 	charset, err := p.lex.Astring()
 	if err != nil {
 		return err
+	}
+	if p.s.enabled["UTF8=ACCEPT"] { // RFC 6855 §3: the two would be in conflict
+		return bad("No CHARSET after ENABLE UTF8=ACCEPT")
 	}
 	if p.decode, err = searchDecoder(charset); err != nil {
 		return err
@@ -124,19 +133,25 @@ func (s *session) sequenceNumbers(uids mailstore.UIDSet) mailstore.UIDSet {
 	return seqs
 }
 
-// writeSearch writes the SEARCH response, which is due even when it is empty.
-func (s *session) writeSearch(found mailstore.UIDSet) {
+// writeSearch writes the SEARCH response, which is due even when it is empty,
+// with the highest mod-sequence if it was asked for (RFC 7162 §3.1.5).
+func (s *session) writeSearch(found mailstore.UIDSet, top mailstore.ModSeq) {
 	s.enc.Raw("* SEARCH")
 	for n := range found.Each {
 		s.enc.SP()
 		s.enc.Number(uint64(n))
+	}
+	if top > 0 {
+		s.enc.Raw(" (MODSEQ ")
+		s.enc.Number(uint64(top))
+		s.enc.Byte(')')
 	}
 	s.enc.CRLF()
 }
 
 // writeESearch writes the ESEARCH response (RFC 4731 §3.1): of what was not
 // found it says nothing but the count.
-func (s *session) writeESearch(c *command, want searchReturn, found mailstore.UIDSet) {
+func (s *session) writeESearch(c *command, want searchReturn, found mailstore.UIDSet, top mailstore.ModSeq) {
 	s.enc.Raw("* ESEARCH (TAG ")
 	s.enc.String(c.tag)
 	s.enc.Raw(")")
@@ -160,6 +175,10 @@ func (s *session) writeESearch(c *command, want searchReturn, found mailstore.UI
 	if want.count {
 		s.enc.Raw(" COUNT ")
 		s.enc.Number(uint64(found.Len()))
+	}
+	if top > 0 { // last (RFC 4731 §3.2)
+		s.enc.Raw(" MODSEQ ")
+		s.enc.Number(uint64(top))
 	}
 	s.enc.CRLF()
 }

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"context"
 	"strings"
 
 	"posthouse/imap/wire"
@@ -17,7 +18,11 @@ type searchParser struct {
 	lex    *wire.Lexer
 	decode decoder
 	keys   int
-	word   string // name of the next key, when it was read ahead
+
+	ctx     context.Context // for keys that ask the database
+	modSeqs int             // MODSEQ keys: the answer tells mod-sequences
+
+	word string // name of the next key, when it was read ahead
 }
 
 // searchKey reads what follows the name of a key.

@@ -17,8 +17,10 @@ var selectParams = map[string]func(s *session, lex *wire.Lexer, sel *selection) 
 
 // selection is a SELECT or EXAMINE.
 type selection struct {
-	name     string
-	readOnly bool
+	name      string
+	readOnly  bool
+	condstore bool    // CONDSTORE was asked for
+	resync    *resync // QRESYNC was asked for
 }
 
 // cmdSelect is SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2).
@@ -36,7 +38,13 @@ func (s *session) cmdSelect(ctx context.Context, c *command) error {
 	if _, malformed := errors.AsType[*wire.SyntaxError](nameErr); malformed {
 		return nameErr // no SELECT at all
 	}
+	if s.box != nil {
+		s.enc.Raw("* OK [CLOSED] The mailbox that was selected is not any more\r\n") // RFC 7162 §3.2.11
+	}
 	s.unselect() // whether or not the new one exists
+	if sel.condstore {
+		s.aware()
+	}
 	if nameErr != nil {
 		return nameErr
 	}
@@ -46,6 +54,12 @@ func (s *session) cmdSelect(ctx context.Context, c *command) error {
 	}
 	s.box, s.state = box, selected
 	s.greet(box)
+	if sel.resync != nil {
+		if err := s.resync(ctx, sel.resync); err != nil {
+			s.unselect()
+			return err
+		}
+	}
 	c.code, c.text = "READ-WRITE", "SELECT completed"
 	if sel.readOnly {
 		c.code, c.text = "READ-ONLY", "EXAMINE completed"
@@ -81,7 +95,7 @@ func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
 		box.watch.Close()
 		return nil, err
 	}
-	box.validity = row.UIDValidity
+	box.validity, box.told = row.UIDValidity, box.view.ModSeq()
 	first := row.FirstRecent
 	if last := box.view.Len(); last > 0 && !sel.readOnly {
 		first, err = s.srv.Store.ClaimRecent(ctx, s.acct(), row.ID, box.view.UID(last)+1)
@@ -111,6 +125,7 @@ func (s *session) greet(box *mailbox) {
 	s.enc.Raw("] UIDs are valid\r\n* OK [UIDNEXT ")
 	s.enc.Number(uint64(box.view.UIDNext()))
 	s.enc.Raw("] Predicted next UID\r\n* OK [MAILBOXID (" + mailboxID(box.id) + ")] The mailbox's id\r\n")
+	s.enc.Raw("* OK [" + highestModSeq(box.told) + "] Highest\r\n")
 }
 
 func (s *session) untaggedNumber(n int, what string) {

@@ -74,6 +74,9 @@ func parseStatusItems(lex *wire.Lexer) ([]statusItem, error) {
 // writeStatus answers from the mailbox's row alone, but for RECENT where some are,
 // and what statusTexts ask.
 func (s *session) writeStatus(ctx context.Context, m mailstore.Mailbox, items []statusItem) error {
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		s.aware()
+	}
 	var recent int64
 	if slices.Contains(items, "RECENT") {
 		var err error
@@ -91,7 +94,7 @@ func (s *session) writeStatus(ctx context.Context, m mailstore.Mailbox, items []
 		}
 	}
 	s.enc.Raw("* STATUS ")
-	s.enc.Mailbox(m.Name, s.enabled["UTF8=ACCEPT"])
+	s.enc.Mailbox(m.Name, s.utf8())
 	s.enc.Raw(" (")
 	for i, item := range items {
 		if i > 0 {

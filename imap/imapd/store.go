@@ -44,7 +44,10 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 	if err != nil || uids.IsEmpty() {
 		return err
 	}
-	_, storeErr := s.srv.Store.StoreFlags(ctx, s.acct(), s.box.id, uids, st.change)
+	if st.change.UnchangedSince != nil {
+		s.aware()
+	}
+	done, storeErr := s.srv.Store.StoreFlags(ctx, s.acct(), s.box.id, uids, st.change)
 	// A STORE that failed halfway changed something: that is told too.
 	n, err := s.advance(ctx, !c.uid)
 	if err != nil {
@@ -54,24 +57,26 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 		}
 		return err
 	}
-	s.tellStored(ctx, c, st, n, uids)
+	if err := s.tellStored(ctx, c, st, n, uids.Subtract(done.Modified)); err != nil {
+		return err
+	}
 	if storeErr != nil {
 		return storeErr
 	}
-	return s.stored(c, uids)
+	return s.stored(c, uids, done.Modified)
 }
 
-// stored decides the tagged answer.
-func (s *session) stored(c *command, uids mailstore.UIDSet) error {
-	if c.uid {
-		return nil
-	}
-	for uid := range uids.Each {
-		if seq, ok := s.box.view.Seq(uid); ok && s.box.view.Gone(seq) { // RFC 2180 §4.2.1
-			return no("EXPUNGEISSUED", "Some of the messages have been deleted")
+// stored decides the tagged answer: by number, NO when some of the messages are
+// not there any more (RFC 2180 §4.2.1).
+func (s *session) stored(c *command, uids, left mailstore.UIDSet) error {
+	gone := false
+	if !c.uid && s.box.view.AnyGone() {
+		for uid := range uids.Each {
+			seq, ok := s.box.view.Seq(uid)
+			gone = gone || ok && s.box.view.Gone(seq)
 		}
 	}
-	return nil
+	return s.modified(c, left, gone)
 }
 
 func (st *storing) parse(c *command) error {
@@ -140,33 +145,62 @@ func storeFlags(lex *wire.Lexer) (flags []imap.Flag, err error) {
 }
 
 // tellStored writes what is new: for the messages of this STORE in the form
-// that it asked for, and for others as ever.
-func (s *session) tellStored(ctx context.Context, c *command, st *storing, n news, uids mailstore.UIDSet) {
+// that it asked for, and for others as ever. A session that knows of
+// mod-sequences hears those of its own changes even when it asked for silence
+// (RFC 7162 §3.1.3).
+func (s *session) tellStored(ctx context.Context, c *command, st *storing, n news, uids mailstore.UIDSet) error {
 	own := uids
 	if st.silent {
 		own = s.expected(st, n, uids)
 	}
 	n.Flagged = n.Flagged.Subtract(own)
 	s.tell(ctx, n)
-	if st.silent {
-		return
+	if st.silent && !s.enabled[condstore] {
+		return nil
+	}
+	if st.silent && st.change.UnchangedSince != nil {
+		own = uids.Subtract(n.Flagged) // those that were as they should be, too
+	}
+	var marks mailstore.Marks
+	if s.enabled[condstore] {
+		var err error
+		if marks, err = s.srv.Store.ModSeqs(ctx, s.box.view, own, 0); err != nil {
+			return err
+		}
 	}
 	names := flagNames{table: s.box.view.Keywords()}
-	for uid := range uids.Each {
-		seq, ok := s.box.view.Seq(uid)
-		if !ok {
-			continue
+	for uid := range own.Each {
+		if seq, ok := s.box.view.Seq(uid); ok {
+			s.tellOwn(c, st, &names, seq, uid, marks)
 		}
-		s.enc.Raw("* ")
-		s.enc.Number(uint64(seq))
-		s.enc.Raw(" FETCH (")
-		if c.uid {
-			s.enc.Raw("UID ")
-			s.enc.Number(uint64(uid))
-			s.enc.SP()
-		}
-		s.enc.Raw("FLAGS " + names.text(s.box.view.Flags(seq), s.box.recent.Contains(uid)) + ")\r\n")
 	}
+	return nil
+}
+
+// tellOwn writes the FETCH for a message of this STORE.
+func (s *session) tellOwn(c *command, st *storing, names *flagNames, seq int, uid mailstore.UID, marks mailstore.Marks) {
+	m, there := marks.Of(uid)
+	if st.silent && !there {
+		return
+	}
+	s.enc.Raw("* ")
+	s.enc.Number(uint64(seq))
+	s.enc.Raw(" FETCH (")
+	sep := ""
+	if c.uid || s.enabled[qresync] { // RFC 7162 §3.2.4
+		s.enc.Raw("UID ")
+		s.enc.Number(uint64(uid))
+		sep = " "
+	}
+	if !st.silent {
+		s.enc.Raw(sep + "FLAGS " + names.text(s.box.view.Flags(seq), s.box.recent.Contains(uid)))
+		sep = " "
+	}
+	if there {
+		s.enc.Raw(sep)
+		s.writeModSeq(m)
+	}
+	s.enc.Raw(")\r\n")
 }
 
 // expected are those of uids that have the flags which the client, who asked for

@@ -17,6 +17,7 @@ type mailbox struct {
 	recent   mailstore.UIDSet // \Recent in this session
 	view     *mailstore.View  // what the client was told
 	watch    *mailstore.Watch // subscribed before view was loaded
+	told     mailstore.ModSeq // up to here the client was told all, expunges too
 	stale    bool             // the watch fired, and the news could not be fetched
 }
 
@@ -78,6 +79,9 @@ func (s *session) advance(ctx context.Context, keepExpunged bool) (news, error) 
 	}
 	s.box.view = view
 	s.box.stale = keepExpunged
+	if !keepExpunged || !view.AnyGone() {
+		s.box.told = view.ModSeq()
+	}
 	return news{old, changes}, nil
 }
 
@@ -102,20 +106,38 @@ func (s *session) tell(ctx context.Context, n news) {
 	names := flagNames{table: box.view.Keywords()}
 	for uid := range n.Flagged.Each {
 		if seq, ok := box.view.Seq(uid); ok {
-			s.enc.Raw("* ")
-			s.enc.Number(uint64(seq))
-			s.enc.Raw(" FETCH (FLAGS ")
-			s.enc.Raw(names.text(box.view.Flags(seq), box.recent.Contains(uid)))
-			s.enc.Raw(" UID ")
-			s.enc.Number(uint64(uid))
-			s.enc.Raw(")\r\n")
+			m, known := n.Marks.Of(uid)
+			if !known {
+				m = box.told
+			}
+			s.tellFlags(&names, seq, uid, m)
 		}
 	}
+}
+
+// tellFlags writes a FETCH that nobody asked for. The UID is in it whether or not
+// QRESYNC asks for that (RFC 7162 §3.2.4).
+func (s *session) tellFlags(names *flagNames, seq int, uid mailstore.UID, m mailstore.ModSeq) {
+	s.enc.Raw("* ")
+	s.enc.Number(uint64(seq))
+	s.enc.Raw(" FETCH (FLAGS ")
+	s.enc.Raw(names.text(s.box.view.Flags(seq), s.box.recent.Contains(uid)))
+	s.enc.Raw(" UID ")
+	s.enc.Number(uint64(uid))
+	if s.enabled[condstore] {
+		s.enc.SP()
+		s.writeModSeq(m)
+	}
+	s.enc.Raw(")\r\n")
 }
 
 // tellExpunged writes EXPUNGE from the last message to the first, so that the
 // numbers of those still to be named do not move.
 func (s *session) tellExpunged(n news) {
+	if s.enabled[qresync] {
+		s.tellVanished(n.Expunged)
+		return
+	}
 	for i := len(n.Expunged) - 1; i >= 0; i-- {
 		r := n.Expunged[i]
 		for uid := r.Hi; ; uid-- {
