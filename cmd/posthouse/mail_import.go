@@ -23,6 +23,7 @@ type mailImportCmd struct {
 	FolderPrefix  string   `help:"Put all folders below this one instead of beside those that are there." placeholder:"NAME"`
 	Folder        []string `help:"Only this folder, by its name here; may be repeated." placeholder:"NAME"`
 	PasswordStdin bool     `help:"Read the password of the IMAP server from standard input instead of asking."`
+	Again         bool     `help:"Forget what was imported into this account before, and import everything once more."`
 	InsecureTLS   bool     `name:"insecure-tls" help:"Accept any certificate of the IMAP server."`
 	NoTLS         bool     `name:"no-tls" help:"Speak to the IMAP server without TLS, the password included."`
 	changeFlags
@@ -43,6 +44,11 @@ func (c *mailImportCmd) Run(ctx context.Context, con *console) error {
 	source, err := c.open(ctx, con)
 	if err != nil {
 		return err
+	}
+	if c.Again && !c.DryRun {
+		if _, err := s.store.ForgetImports(ctx, account); err != nil {
+			return err
+		}
 	}
 	p := newProgress(con, "imported")
 	var only []string
@@ -96,7 +102,11 @@ func (c *mailImportCmd) openIMAP(ctx context.Context, con *console) (transfer.So
 	if server.Password, err = c.password(con, server.User+" at "+server.Address); err != nil {
 		return nil, err
 	}
-	return transfer.OpenIMAP(ctx, server)
+	source, err := transfer.OpenIMAP(ctx, server)
+	if _, unknown := errors.AsType[*tls.CertificateVerificationError](err); unknown {
+		return nil, fmt.Errorf("%w; --insecure-tls takes any, on a network that is your own", err)
+	}
+	return source, err
 }
 
 // password gets the password of the other server, which is asked for once.

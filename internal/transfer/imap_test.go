@@ -2,6 +2,8 @@ package transfer_test
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver"
 	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
 
+	"posthouse/internal/test/nexthop"
 	"posthouse/internal/test/storetest"
 	"posthouse/internal/transfer"
 	"posthouse/mailstore"
@@ -24,7 +27,10 @@ import (
 const imapPassword = "correct-horse"
 
 // memoryServer runs another project's IMAP server on loopback.
-func memoryServer(t *testing.T) string {
+func memoryServer(t *testing.T) string { return imapServer(t, nil, false) }
+
+// imapServer is memoryServer with STARTTLS, or TLS from the first octet.
+func imapServer(t *testing.T, config *tls.Config, implicit bool) string {
 	t.Helper()
 	users := imapmemserver.New()
 	user := imapmemserver.NewUser("alice@example.test", imapPassword)
@@ -34,11 +40,16 @@ func memoryServer(t *testing.T) string {
 			return users.NewSession(), nil, nil
 		},
 		Caps:         imap.CapSet{imap.CapIMAP4rev1: {}, imap.CapIMAP4rev2: {}},
-		InsecureAuth: true,
+		InsecureAuth: config == nil,
+		TLSConfig:    config,
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if implicit {
+		l = tls.NewListener(l, config)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -49,7 +60,7 @@ func memoryServer(t *testing.T) string {
 		server.Close()
 		<-done
 	})
-	return l.Addr().String()
+	return address
 }
 
 // fill appends messages by IMAP.
@@ -202,6 +213,39 @@ func TestIMAPConnectionBreaks(t *testing.T) {
 	}
 	if list := content(t, s, alice); len(list) != 150 {
 		t.Errorf("%d messages", len(list))
+	}
+}
+
+// TestIMAPTLS: with STARTTLS and TLS from the first octet the certificate is
+// checked, and the password is not sent to anybody else.
+func TestIMAPTLS(t *testing.T) {
+	ca := nexthop.NewCA()
+	for _, implicit := range []bool{false, true} {
+		server := transfer.IMAPServer{Address: imapServer(t, ca.Config("127.0.0.1"), implicit), TLS: implicit, User: "alice@example.test", Password: imapPassword}
+		if _, err := transfer.OpenIMAP(context.Background(), server); err == nil || !strings.Contains(err.Error(), "certificate") {
+			t.Errorf("implicit %v, an unknown authority: %v", implicit, err)
+		}
+		server.Config = &tls.Config{RootCAs: ca.Pool()}
+		m, err := transfer.OpenIMAP(context.Background(), server)
+		if err != nil {
+			t.Errorf("implicit %v: %v", implicit, err)
+			continue
+		}
+		if folders, err := m.Folders(context.Background()); err != nil {
+			t.Errorf("implicit %v: %v, %v", implicit, folders, err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Password = "wrong"
+		var refused *transfer.LoginError
+		if _, err := transfer.OpenIMAP(context.Background(), server); !errors.As(err, &refused) {
+			t.Errorf("a wrong password: %v", err)
+		}
+	}
+	plain := transfer.IMAPServer{Address: memoryServer(t), User: "alice@example.test", Password: imapPassword}
+	if _, err := transfer.OpenIMAP(context.Background(), plain); err == nil {
+		t.Error("logged in without the TLS that was asked for")
 	}
 }
 
