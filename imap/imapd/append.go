@@ -254,13 +254,14 @@ func (a *appending) deliver(c *command, old *mailstore.Replaced) error {
 		}}}
 	}
 	var placed []mailstore.Placed
-	var err error
-	if len(list) == 1 && old == nil { // it may share its transaction with others
-		placed, err = s.srv.Store.Deliver(a.ctx, list[0])
-	} else {
-		placed, err = s.srv.Store.DeliverTogether(a.ctx, s.acct(), list, old)
-	}
-	if err != nil {
+	if err := s.slowly(a.ctx, c, func(ctx context.Context) (err error) {
+		if len(list) == 1 && old == nil { // it may share its transaction with others
+			placed, err = s.srv.Store.Deliver(ctx, list[0])
+		} else {
+			placed, err = s.srv.Store.DeliverTogether(ctx, s.acct(), list, old)
+		}
+		return err
+	}); err != nil {
 		return tryCreate(err)
 	}
 	var uids mailstore.UIDSet

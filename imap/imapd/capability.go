@@ -43,6 +43,7 @@ var extensions = []extension{
 	{"QUOTA=RES-MESSAGE", loggedIn},
 	{"UNAUTHENTICATE", loggedIn}, // RFC 8437
 	{"MULTIAPPEND", loggedIn},    // RFC 3502
+	{"INPROGRESS", loggedIn},     // RFC 9585
 	{"METADATA", loggedIn},       // RFC 5464
 	{"CATENATE", loggedIn},       // RFC 4469
 	{"UTF8=ACCEPT", loggedIn},    // RFC 6855

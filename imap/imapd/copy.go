@@ -32,8 +32,11 @@ func (s *session) cmdCopy(ctx context.Context, c *command) error {
 	if err != nil || uids.IsEmpty() {
 		return err
 	}
-	result, err := s.srv.Store.Copy(ctx, s.acct(), s.box.id, uids, s.acct(), to)
-	if err != nil {
+	var result mailstore.CopyResult
+	if err := s.slowly(ctx, c, func(ctx context.Context) (err error) {
+		result, err = s.srv.Store.Copy(ctx, s.acct(), s.box.id, uids, s.acct(), to)
+		return err
+	}); err != nil {
 		return tryCreate(err)
 	}
 	if len(result.Src) > 0 {

@@ -41,6 +41,7 @@ type Timeouts struct {
 	Command    time.Duration // from the first octet of a command to its last, literals apart: 5 minutes; before login 1
 	Silence    time.Duration // between two octets of a command: 1 minute
 	Write      time.Duration // to take one buffer (32 KiB): 2 minutes
+	Progress   time.Duration // in a command that takes long, between two signs of it: 10 seconds
 	Keepalive  time.Duration // in IDLE, between two signs of life: 2 minutes
 }
 
@@ -51,6 +52,7 @@ func (t *Timeouts) fill() {
 	}{
 		{&t.Login, 3 * time.Minute}, {&t.Autologout, 30 * time.Minute}, {&t.Command, 5 * time.Minute},
 		{&t.Silence, time.Minute}, {&t.Write, 2 * time.Minute}, {&t.Keepalive, 2 * time.Minute},
+		{&t.Progress, 10 * time.Second},
 	} {
 		if *d.field == 0 {
 			*d.field = d.or
