@@ -60,7 +60,7 @@ func (s *Scheduler) recorder() {
 // must not be forgotten. A pass whose session is over is given up.
 func (s *Scheduler) recordAll(group []*pass) {
 	for pause := 50 * time.Millisecond; len(group) > 0; pause = min(2*pause, 2*time.Second) {
-		err := s.inTx(s.work, func(tx pgx.Tx) error { return s.recordTx(s.work, tx, group) })
+		err := again(func() error { return s.recordGroup(s.work, group) })
 		if err == nil {
 			for _, p := range group {
 				s.settle(p)
@@ -180,8 +180,65 @@ func (c *columns) add(p *pass, v *verdict) {
 	c.enhanced, c.reply = append(c.enhanced, v.result.Enhanced.String()), append(c.reply, clean(v.result.Text))
 }
 
+// recordGroup records passes in a transaction of its own, in two round trips.
+func (s *Scheduler) recordGroup(ctx context.Context, group []*pass) (err error) {
+	conn, err := s.q.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	defer func() {
+		if err == nil || conn.Conn().IsClosed() {
+			return
+		}
+		if _, failed := conn.Exec(context.WithoutCancel(ctx), "rollback"); failed != nil {
+			conn.Conn().Close(context.WithoutCancel(ctx))
+		}
+	}()
+	var first, then pgx.Batch
+	first.Queue("begin")
+	r := s.record1(&first, group)
+	if err := conn.SendBatch(ctx, &first).Close(); err != nil {
+		return fmt.Errorf("record results: %w", err)
+	}
+	s.record2(&then, group, r)
+	then.Queue("commit")
+	if err := conn.SendBatch(ctx, &then).Close(); err != nil {
+		return fmt.Errorf("record results: %w", err)
+	}
+	return nil
+}
+
 // recordTx records passes in tx. A pass that comes too late gets errLost.
 func (s *Scheduler) recordTx(ctx context.Context, tx pgx.Tx, group []*pass) error {
+	var first, then pgx.Batch
+	r := s.record1(&first, group)
+	if err := tx.SendBatch(ctx, &first).Close(); err != nil {
+		return fmt.Errorf("record results: %w", err)
+	}
+	s.record2(&then, group, r)
+	if then.Len() == 0 {
+		return nil
+	}
+	if err := tx.SendBatch(ctx, &then).Close(); err != nil {
+		return fmt.Errorf("record results: %w", err)
+	}
+	return nil
+}
+
+// recorded is what the first statements of a transaction with results found.
+type recorded struct {
+	rcpts map[rcptKey]bool // that were the session's
+	blobs []int64          // of messages that are done
+}
+
+type rcptKey struct {
+	message int64
+	n       int32
+}
+
+// record1 writes the results; what it gives is filled in when b was sent.
+func (s *Scheduler) record1(b *pgx.Batch, group []*pass) *recorded {
 	var final, later columns
 	var sessions, messages []int64
 	for _, p := range group {
@@ -195,42 +252,36 @@ func (s *Scheduler) recordTx(ctx context.Context, tx pgx.Tx, group []*pass) erro
 			}
 		}
 	}
-	var b pgx.Batch
 	b.Queue(sqlFence, sessions, s.Lease)
 	b.Queue(sqlLock, messages)
-	type key struct {
-		message int64
-		n       int32
-	}
-	recorded := map[key]bool{}
+	r := &recorded{rcpts: map[rcptKey]bool{}}
 	note := func(rows pgx.Rows) error {
-		var k key
-		_, err := pgx.ForEachRow(rows, []any{&k.message, &k.n}, func() error { recorded[k] = true; return nil })
+		var k rcptKey
+		_, err := pgx.ForEachRow(rows, []any{&k.message, &k.n}, func() error { r.rcpts[k] = true; return nil })
 		return err
 	}
 	if len(later.message) > 0 {
 		b.Queue(sqlDefer, later.message, later.n, later.session, later.tried, later.wait, later.deadline, later.warned, later.host, later.code, later.enhanced, later.reply).Query(note)
 	}
-	var blobs []int64
 	if len(final.message) > 0 {
 		b.Queue(sqlFinal, final.message, final.n, final.session).Query(note)
 		b.Queue(sqlGone, messages).Query(func(rows pgx.Rows) (err error) {
-			blobs, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+			r.blobs, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 			return err
 		})
 	}
-	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
-		return fmt.Errorf("record results: %w", err)
-	}
-	if len(blobs) > 0 {
-		if err := mailstore.ReleaseBlobs(ctx, tx, blobs...); err != nil {
-			return err
-		}
+	return r
+}
+
+// record2 writes what follows from results that were recorded.
+func (s *Scheduler) record2(b *pgx.Batch, group []*pass, r *recorded) {
+	if len(r.blobs) > 0 {
+		mailstore.ReleaseBlobsBatch(b, r.blobs...)
 	}
 	var list []events.Event
 	for _, p := range group {
 		for i := range p.list {
-			if !recorded[key{p.item.id, int32(p.list[i].n)}] {
+			if !r.rcpts[rcptKey{p.item.id, int32(p.list[i].n)}] {
 				p.err = errLost
 				continue
 			}
@@ -241,7 +292,7 @@ func (s *Scheduler) recordTx(ctx context.Context, tx pgx.Tx, group []*pass) erro
 				Recipient: p.item.From.String(), Text: v.kind.String()})
 		}
 	}
-	return s.Events.AddTx(ctx, tx, list...)
+	s.Events.AddBatch(b, list...)
 }
 
 // event is what trace shows of a verdict.
@@ -322,8 +373,13 @@ func (s *Scheduler) inTx(ctx context.Context, f func(pgx.Tx) error) error {
 }
 
 func (q *Queue) inTx(ctx context.Context, f func(pgx.Tx) error) error {
+	return again(func() error { return pgx.BeginFunc(ctx, q.pool, f) })
+}
+
+// again runs a transaction until it does not only meet others.
+func again(f func() error) error {
 	for try := 1; ; try++ {
-		err := pgx.BeginFunc(ctx, q.pool, f)
+		err := f()
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < 5 && (pg.Code == "40P01" || pg.Code == "40001") {
 			continue
 		}
