@@ -12,6 +12,7 @@ func (s *session) mailboxArg(lex *wire.Lexer) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	s.wrote = raw
 	return wire.DecodeMailbox(raw, s.utf8())
 }
 

@@ -36,11 +36,18 @@ func (s *session) cmdCreate(ctx context.Context, c *command) error {
 	}
 	if !strings.HasSuffix(raw, string(wire.Delimiter)) {
 		m, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
-		c.code = createdCode(m, err)
-		return err
+		return s.created(c, m, raw, err)
 	}
 	m, err := s.createPlace(ctx, name, use)
-	c.code = createdCode(m, err)
+	return s.created(c, m, raw, err)
+}
+
+// created tells the id of a new mailbox, and its name if that is not as written.
+func (s *session) created(c *command, m mailstore.Mailbox, raw string, err error) error {
+	if err == nil {
+		c.code = "MAILBOXID (" + mailboxID(m.ID) + ")" // RFC 8474 §4.1
+		s.listOldName(m.Name, raw, false)
+	}
 	return err
 }
 

@@ -42,7 +42,7 @@ func (s *session) cmdEnable(ctx context.Context, c *command) error {
 		}
 		switchOn(s) // may have something to say, before the answer
 		s.enable(name)
-		answer += " " + string(name)
+		answer += " " + properCap(name)
 	}
 	s.enc.Raw(answer + "\r\n")
 	return nil

@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"context"
+
+	"posthouse/mailstore"
 )
 
 // cmdMove is MOVE and UID MOVE (RFC 6851). COPYUID comes untagged, before the
@@ -17,7 +19,11 @@ func (s *session) cmdMove(ctx context.Context, c *command) error {
 	if uids.IsEmpty() {
 		return nil
 	}
-	result, err := s.srv.Store.Move(ctx, s.acct(), s.box.id, uids, s.acct(), to)
+	var result mailstore.CopyResult
+	err = s.slowly(ctx, c, func(ctx context.Context) (err error) {
+		result, err = s.srv.Store.Move(ctx, s.acct(), s.box.id, uids, s.acct(), to)
+		return err
+	})
 	if len(result.Src) > 0 {
 		s.enc.Raw("* OK [" + copyUID(result) + "] Moved\r\n")
 	}

@@ -17,14 +17,6 @@ func objectID(kind string, id int64) string { return kind + strconv.FormatInt(id
 
 func mailboxID(id mailstore.MailboxID) string { return objectID("F", int64(id)) }
 
-// createdCode is the response code of CREATE (§4.1).
-func createdCode(m mailstore.Mailbox, err error) string {
-	if err != nil {
-		return ""
-	}
-	return "MAILBOXID (" + mailboxID(m.ID) + ")"
-}
-
 func init() {
 	statusTexts["MAILBOXID"] = func(_ *session, _ context.Context, m *mailstore.Mailbox) (string, error) {
 		return "(" + mailboxID(m.ID) + ")", nil

@@ -20,5 +20,9 @@ func (s *session) cmdRename(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	return s.srv.Store.RenameMailbox(ctx, s.acct(), from, to)
+	if err := s.srv.Store.RenameMailbox(ctx, s.acct(), from, to); err != nil {
+		return err
+	}
+	s.listOldName(to, from, true)
+	return nil
 }

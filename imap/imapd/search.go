@@ -25,12 +25,18 @@ func (s *session) cmdSearch(ctx context.Context, c *command) error {
 	if err := p.preamble(&want); err != nil {
 		return err
 	}
+	if s.rev2() && !want.extended { // RFC 9051 §6.4.4: ESEARCH is the only answer
+		want.extended, want.all = true, true
+	}
 	criteria, err := p.program()
 	if err != nil {
 		return err
 	}
-	found, err := s.srv.Store.Search(ctx, s.acct(), s.box.id, s.box.view, &criteria)
-	if err != nil {
+	var found mailstore.UIDSet
+	if err := s.slowly(ctx, c, func(ctx context.Context) (err error) {
+		found, err = s.srv.Store.Search(ctx, s.acct(), s.box.id, s.box.view, &criteria)
+		return err
+	}); err != nil {
 		return err
 	}
 	var top mailstore.ModSeq

@@ -54,6 +54,7 @@ func (s *session) cmdSelect(ctx context.Context, c *command) error {
 	}
 	s.box, s.state = box, selected
 	s.greet(box)
+	s.listOldName(sel.name, s.wrote, true)
 	if sel.resync != nil {
 		if err := s.resync(ctx, sel.resync); err != nil {
 			s.unselect()
@@ -97,14 +98,14 @@ func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
 	}
 	box.validity, box.told = row.UIDValidity, box.view.ModSeq()
 	first := row.FirstRecent
-	if last := box.view.Len(); last > 0 && !sel.readOnly {
+	if last := box.view.Len(); last > 0 && !sel.readOnly && !s.rev2() {
 		first, err = s.srv.Store.ClaimRecent(ctx, s.acct(), row.ID, box.view.UID(last)+1)
 		if err != nil {
 			box.watch.Close()
 			return nil, err
 		}
 	}
-	if lo := box.view.SeqFrom(first); lo <= box.view.Len() {
+	if lo := box.view.SeqFrom(first); lo <= box.view.Len() && !s.rev2() {
 		box.recent = box.view.UIDs(lo, box.view.Len())
 	}
 	return box, nil
@@ -114,8 +115,10 @@ func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
 func (s *session) greet(box *mailbox) {
 	s.writeFlags(box)
 	s.untaggedNumber(box.view.Len(), "EXISTS")
-	s.untaggedNumber(box.recent.Len(), "RECENT")
-	if first := firstUnseen(box.view); first > 0 {
+	if !s.rev2() {
+		s.untaggedNumber(box.recent.Len(), "RECENT")
+	}
+	if first := firstUnseen(box.view); first > 0 && !s.rev2() {
 		s.enc.Raw("* OK [UNSEEN ")
 		s.enc.Number(uint64(first))
 		s.enc.Raw("] First unseen message\r\n")

@@ -45,6 +45,7 @@ type session struct {
 	count    int               // commands
 	enabled  map[imap.Cap]bool // by ENABLE
 	failures int               // logins refused
+	wrote    string            // the last mailbox name of a command, as the client wrote it
 	revoked  atomic.Bool       // set before a poke: the session must end
 	atEnd    []func()
 

@@ -97,7 +97,7 @@ func (s *session) tell(ctx context.Context, n news) {
 	}
 	// No other response says that fewer are recent: EXPUNGE only counts EXISTS
 	// down (RFC 3501 §7.4.1).
-	if !n.Added.IsEmpty() || box.recent.Len() != recent {
+	if !s.rev2() && (!n.Added.IsEmpty() || box.recent.Len() != recent) {
 		s.untaggedNumber(box.recent.Len(), "RECENT")
 	}
 	if n.KeywordsChanged {
@@ -156,7 +156,7 @@ func (s *session) tellExpunged(n news) {
 // session that only examines the mailbox takes nothing away.
 func (s *session) claim(ctx context.Context, added mailstore.UIDSet) {
 	last := added[len(added)-1].Hi
-	if s.box.readOnly || !s.srv.recents.first(s.box.id, last) {
+	if s.box.readOnly || s.rev2() || !s.srv.recents.first(s.box.id, last) {
 		return
 	}
 	first, err := s.srv.Store.ClaimRecent(ctx, s.acct(), s.box.id, last+1)
