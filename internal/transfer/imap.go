@@ -313,9 +313,17 @@ func (m *IMAP) Read(ctx context.Context, f Folder, sink *Sink) error {
 	}
 }
 
-func spoolLiteral(sink *Sink, r io.Reader) (Message, error) {
+// errTorn says that the connection ended within a message. The client gives the
+// end of the connection out as the end of the message.
+var errTorn = errors.New("the connection ended within a message")
+
+func spoolLiteral(sink *Sink, r imap.LiteralReader) (Message, error) {
 	body := sink.Spool()
-	if _, err := io.Copy(body, r); err != nil {
+	n, err := io.Copy(body, r)
+	if err == nil && n != r.Size() {
+		err = errTorn
+	}
+	if err != nil {
 		body.Close()
 		return Message{}, err
 	}

@@ -129,6 +129,9 @@ func (r *imapReader) fetch(ctx context.Context, uids []imap.UID) (err error) {
 		UID: true, Flags: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}},
 	})
 	defer func() {
+		if errors.Is(err, errTorn) {
+			return // to close it would be to read on, beside the client that clears up
+		}
 		if closeErr := cmd.Close(); err == nil {
 			err = closeErr
 		}
