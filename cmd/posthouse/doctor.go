@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -83,7 +84,7 @@ func (c *doctorCheckCmd) patient(ctx context.Context, s *site) (*doctor.Patient,
 		Database: &doctor.Database{Pool: s.pool, URL: s.url, Private: s.config.Database == ""},
 	}
 	var err error
-	if p.Roots, err = s.config.Testing.Roots(); err != nil {
+	if p.Roots, err = s.trusted(); err != nil {
 		return nil, err
 	}
 	if p.Resolver, err = (&domainDNSCmd{DNS: c.DNS}).resolver(s); err != nil {
@@ -109,6 +110,19 @@ func (c *doctorCheckCmd) patient(ctx context.Context, s *site) (*doctor.Patient,
 		p.Domains = append(p.Domains, doctor.Domain{Name: d.Name, Records: records})
 	}
 	return p, nil
+}
+
+// trusted are the certificates that those who come here believe: on a laptop
+// the local authority's.
+func (s *site) trusted() (*x509.CertPool, error) {
+	if !s.config.Local {
+		return s.config.Testing.Roots()
+	}
+	file := filepath.Join(s.config.CADir(), "ca.pem")
+	if _, err := os.Stat(file); err != nil {
+		file = "" // the server never ran
+	}
+	return rootsOf(s.config.Testing, file)
 }
 
 // records are all that the DNS should say of a domain that this server alone

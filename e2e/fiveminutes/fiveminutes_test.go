@@ -78,6 +78,9 @@ func TestFiveMinutes(t *testing.T) {
 		t.Errorf("doctor: %+v", f)
 	}
 
+	w.astray()
+	w.connect()
+
 	// 5. Mail both ways.
 	inbox := filepath.Join(filepath.Dir(w.root), "far", "mail")
 	far := w.postfix(inbox)
@@ -136,6 +139,46 @@ func (w *world) doctor() []finding {
 		}
 	}
 	return bad
+}
+
+// astray is the control: a record that somebody removed is missed, by name, and
+// with the line that mends it.
+func (w *world) astray() {
+	w.t.Helper()
+	const name, text = "_dmarc.example.test", `"v=DMARC1; p=quarantine; rua=mailto:postmaster@example.test"`
+	w.dns.Remove(name)
+	bad := w.doctor()
+	if len(bad) != 1 || bad[0].Check != "dns" || bad[0].Level != "error" || bad[0].Mend != "publish: "+name+". IN TXT "+text {
+		w.t.Errorf("without a DMARC record: %+v", bad)
+	}
+	w.dns.Add(name + ". IN TXT " + text)
+}
+
+// connect goes through the dialogue of each protocol, and fails where it should.
+func (w *world) connect() {
+	w.t.Helper()
+	try := func(code int, secret, scheme, port string, said ...string) {
+		w.t.Helper()
+		url := scheme + "://" + me + "@mail.example.test:" + port
+		out := w.run(secret+"\n", []int{code}, "doctor", "connect", url, "--password-stdin", "--config", w.config())
+		for _, part := range said {
+			if !strings.Contains(out, part) {
+				w.t.Errorf("%s: no %q in:\n%s", url, part, out)
+			}
+		}
+		if strings.Contains(out, secret) {
+			w.t.Errorf("%s: the password is shown:\n%s", url, out)
+		}
+	}
+	for _, scheme := range []string{"submission", "submissions", "imap", "imaps", "pop3", "pop3s"} {
+		try(0, password, scheme, w.ports[scheme], "mail.example.test is 127.0.0.1", "TLS1.3, certificate for mail.example.test", "all is well")
+	}
+	try(1, "hurz hurz hurz", "imaps", w.ports["imaps"], "user or password is wrong")
+	try(1, password, "imaps", "1", "nothing listens on this port")
+	out := w.run("", []int{1}, "doctor", "connect", "smtp://mail.example.test:"+w.ports["smtp"], "--to", "bob@elsewhere.test", "--config", w.config())
+	if !strings.Contains(out, "550 5.7.1") || !strings.Contains(out, "it relays for nobody") {
+		w.t.Errorf("a stranger's mail:\n%s", out)
+	}
 }
 
 // postfix is the mail server of far.test: it keeps what comes in a Maildir, and

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http/httptest"
@@ -79,7 +80,7 @@ func freePort(t *testing.T) string {
 func (w *world) authority(dir string) {
 	w.t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	w.t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
-	quiet := log.New(logWriter{w.t}, "", 0)
+	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
 	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(90 * 24 * time.Hour / time.Second)}})
 	var plain, secure int
@@ -96,10 +97,6 @@ func (w *world) authority(dir string) {
 	w.roots.AddCert(root)
 	w.acme = fmt.Sprintf("directory = %q\nroots = %q\n", server.URL+wfe.DirectoryPath, own)
 }
-
-type logWriter struct{ t *testing.T }
-
-func (l logWriter) Write(p []byte) (int, error) { return l.t.Output().Write(p) }
 
 func encode(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})

@@ -17,7 +17,7 @@ import (
 func TestAddresses(t *testing.T) {
 	p, _ := patient(t)
 	want(t, run(t, "address", p.addresses), "warning: no A or AAAA record")
-	p, dns := patient(t)
+	p, _ = patient(t)
 	p.Listen[config.SMTP] = "127.0.0.1:25" // a server that runs should have them
 	want(t, run(t, "address", p.addresses), "error: no A or AAAA record")
 
@@ -40,7 +40,7 @@ func TestAddresses(t *testing.T) {
 			want(t, run(t, "address", p.addresses), "ok: 127.0.0.5", c.expect)
 		})
 	}
-	p, dns = patient(t)
+	p, dns := patient(t)
 	dns.Fail("*", wire.RcodeServerFailure)
 	want(t, run(t, "address", p.addresses), "warning: the DNS cannot be asked")
 }
@@ -63,10 +63,10 @@ func TestBlockList(t *testing.T) {
 
 // Port 25 leads outside, or it does not.
 func TestOutbound(t *testing.T) {
-	p, dns := patient(t)
+	p, _ := patient(t)
 	want(t, run(t, "outbound", p.outbound), "warning: the DNS does not answer")
 	hop := nexthop.Start(t, nexthop.Script{})
-	p, dns = patient(t)
+	p, dns := patient(t)
 	p.Config.Testing.RelayPort = hop.Addr.Port()
 	dns.Add("debian.org. MX 1 mx.debian.org.", "mx.debian.org. A 127.0.0.1")
 	want(t, run(t, "outbound", p.outbound), "ok: mail can leave")
@@ -94,9 +94,9 @@ func TestPorts(t *testing.T) {
 
 // CAA: the nearest name with records decides.
 func TestCAA(t *testing.T) {
-	p, dns := patient(t)
+	p, _ := patient(t)
 	want(t, run(t, "caa", p.caa), "ok: no CAA record")
-	p, dns = patient(t)
+	p, dns := patient(t)
 	dns.Add(`example.test. CAA 0 issue "other.example"`, `example.test. CAA 0 iodef "mailto:x@example.test"`)
 	want(t, run(t, "caa", p.caa), "error: do not allow letsencrypt.org")
 	p, dns = patient(t)

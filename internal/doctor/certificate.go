@@ -29,7 +29,7 @@ func (p *Patient) certificates(ctx context.Context, f *findings) {
 		}
 		p.judge(f, s.name, p.Config.Hostname, chain)
 	}
-	if p.Listen[config.HTTPS] == "" {
+	if p.Listen[config.HTTPS] == "" || p.Config.Local {
 		return
 	}
 	names := []string{p.Config.Hostname}

@@ -59,23 +59,28 @@ func (f *findings) add(level Level, subject, mend, format string, args ...any) {
 
 func (f *findings) ok(subject, format string, args ...any) { f.add(OK, subject, "", format, args...) }
 
-// Patient is the server that is looked at. Fields that are not set are not
-// looked at.
+// Patient is the server that is looked at.
 type Patient struct {
 	Config   *config.Config
 	Resolver *dns.Resolver
 	Roots    *x509.CertPool    // whom others would trust; nil: the system's
 	Listen   map[string]string // where the server listens, by listener; empty: it does not run
 	Domains  []Domain
-	Database *Database
-	Clock    bool // ask others for the time
+	Database *Database // nil: it is not looked at
+	Clock    bool      // ask others for the time
 }
 
 // stepPatience bounds one check. They run side by side, so it bounds a run, too.
 const stepPatience = 40 * time.Second
 
 // Examine runs every check and gives the findings in the order of the checks.
+// A server of `serve --local` has nothing to do with the Internet, and is not
+// asked about it.
 func (p *Patient) Examine(ctx context.Context) []Finding {
+	if p.Config.Local {
+		return examine(ctx, check{"memory", p.memory}, check{"disk", p.disk}, check{"database", p.database}, check{"queue", p.queue},
+			check{"listener", p.listeners}, check{"certificate", p.certificates})
+	}
 	return examine(ctx,
 		check{"testing", p.testing}, check{"memory", p.memory}, check{"disk", p.disk}, check{"clock", p.clock},
 		check{"database", p.database}, check{"queue", p.queue},
@@ -120,7 +125,7 @@ func Worst(list []Finding) Level {
 
 // testing warns of keys that take the place of the Internet.
 func (p *Patient) testing(_ context.Context, f *findings) {
-	if p.Config == nil || !p.Config.Testing.Set() {
+	if !p.Config.Testing.Set() {
 		return
 	}
 	f.add(Warning, "[testing]", "remove [testing] from the configuration", "the configuration replaces parts of the Internet by others; a site that the world writes to must not")

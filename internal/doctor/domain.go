@@ -64,7 +64,7 @@ var authorities = map[string]string{"letsencrypt.org": "letsencrypt.org", "buypa
 // caa looks whether the authority that certificates are ordered from may issue
 // them (RFC 8659: the nearest name above that has CAA records decides).
 func (p *Patient) caa(ctx context.Context, f *findings) {
-	if p.Config == nil || !p.Config.ACME.On() {
+	if !p.Config.ACME.On() {
 		return
 	}
 	authority := ""

@@ -89,9 +89,6 @@ func (s service) url(host string) string {
 
 // listeners talks with each listener as a client does.
 func (p *Patient) listeners(ctx context.Context, f *findings) {
-	if p.Config == nil {
-		return
-	}
 	if len(p.Listen) == 0 {
 		f.add(Error, "server", "systemctl start posthouse, or: posthouse serve", "no server runs on this data folder")
 		return
@@ -126,7 +123,7 @@ func (p *Patient) listener(ctx context.Context, f *findings, s service, t *Talk)
 		return
 	}
 	if !s.implicit {
-		if offersLogin(s.protocol, words) {
+		if offersLogin(s.protocol, words) && !p.Config.Local {
 			f.add(Error, s.name, "run it as a site (posthouse serve --config), which never does", "passwords can be sent in clear: it offers to log in before TLS")
 		}
 		if !has(words, "STARTTLS") && !has(words, "STLS") {

@@ -146,10 +146,10 @@ func TestDANE(t *testing.T) {
 			want(t, run(t, "dane", p.dane), c.expect)
 		})
 	}
-	p, dns := patient(t)
+	p, _ := patient(t)
 	p.Listen[config.SMTP] = hop.Addr.String()
 	want(t, run(t, "dane", p.dane)) // none is no fault
-	p, dns = patient(t)
+	p, dns := patient(t)
 	p.Listen[config.SMTP] = hop.Addr.String()
 	dns.SetAuthentic(true)
 	dns.Add(nexthop.TLSA(host, 25, 3, served))

@@ -65,9 +65,6 @@ func memoryTotal(meminfo, group string) (int64, error) {
 
 // disk looks at the room below the data folder, and at its inodes.
 func (p *Patient) disk(_ context.Context, f *findings) {
-	if p.Config == nil {
-		return
-	}
 	dir := existing(p.Config.Data)
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
