@@ -71,10 +71,6 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return cancelled(ctx, err)
 	}
 	defer s.certificates.Close()
-	gate := admission.New(admission.Limits{
-		Total: cfg.Limits.Connections, PerAddress: cfg.PerAddress(), PerAccount: cfg.Limits.ConnectionsPerAccount,
-	})
-
 	// Local delivery, and what takes mail away.
 	var capture *mda.CaptureTo
 	if !cfg.Deliver {
@@ -99,59 +95,16 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	}
 	defer s.hooks.Start().Close()
 
-	// The protocols.
-	smtp, err := smtpd.New(smtpd.Config{
-		Hostname: cfg.Hostname, Directory: s.directory, Deliverer: s.deliverer, QuotaOK: quotaOK(s.store), Relays: s.directory.RelaysFor,
-		MaySend: s.directory.MaySend, Allow: s.directory.Allow, Sign: s.keys.Sign, Return: returnPath(s.srs), Reverse: reverse(s.resolver),
-		Events: s.record, TLS: s.certificates.Config("smtp"), Admission: gate, Log: log, SpoolDir: cfg.SpoolDir(),
-		AllowPlainAuth: cfg.PlainAuth(), Capture: cfg.Capture, TrustedProxies: cfg.TrustedProxies,
-		Limits: smtpd.Limits{Message: cfg.Limits.MessageBytes, Recipients: cfg.Limits.Recipients, Memory: cfg.Limits.SpoolMemoryBytes},
-	})
+	all, err := s.protocols(capture)
 	if err != nil {
 		return err
 	}
-	imap := imapd.New(imapd.Config{
-		Hostname: cfg.Hostname, Directory: s.directory, Store: s.store, TLS: s.certificates.Config("imap"), Admission: gate, Log: log,
-		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
-		TrustedProxies: cfg.TrustedProxies,
-	})
-	pop := pop3.New(pop3.Config{
-		Hostname: cfg.Hostname, Directory: s.directory, Store: s.store, TLS: s.certificates.Config("pop3"), Admission: gate, Log: log,
-		AllowPlainAuth: cfg.PlainAuth(), TrustedProxies: cfg.TrustedProxies,
-	})
-	programs, err := s.api()
-	if err != nil {
-		return err
-	}
-	watchFigures(prometheus.DefaultRegisterer, ground.pool, gate)
-	pages := web.New(web.Config{
-		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(ports), CAFile: s.certificates.local.File(),
-		Ready: ground.ready, Metrics: prometheus.DefaultGatherer, MetricsFrom: cfg.MetricsFrom, Log: log,
-		HTTPS: cfg.Listen[config.HTTPS] != "", Challenges: s.certificates.challenges(), Setup: s.setup(),
-		API: programs, Captured: s.captured(capture),
-	})
+	watchFigures(prometheus.DefaultRegisterer, ground.pool, all.gate)
 
 	// The door opens.
 	h := newHouse(log)
 	for _, p := range ports {
-		switch p.name {
-		case config.SMTP:
-			h.serve(p, func() error { return smtp.Serve(p, smtpMode(&cfg)) })
-		case config.Submission:
-			h.serve(p, func() error { return smtp.Serve(p, smtpd.Submission) })
-		case config.Submissions:
-			h.serve(p, func() error { return smtp.Serve(p, smtpd.SubmissionTLS) })
-		case config.LMTP:
-			h.serve(p, func() error { return smtp.Serve(p, smtpd.LMTP) })
-		case config.IMAP, config.IMAPS:
-			h.serve(p, func() error { return imap.Serve(p, p.name == config.IMAPS) })
-		case config.POP3, config.POP3S:
-			h.serve(p, func() error { return pop.Serve(p, p.name == config.POP3S) })
-		case config.HTTP:
-			h.serve(p, func() error { return pages.Serve(p, nil) })
-		case config.HTTPS:
-			h.serve(p, func() error { return pages.Serve(p, s.certificates.HTTPS()) })
-		}
+		all.serve(h, p)
 	}
 	if err := ground.announce(con, c.JSONReady, ports, accounts, inbox, s.certificates.local.File()); err != nil {
 		log.Error("print the ready page", "event", "ready", "err", err)
@@ -161,8 +114,78 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	supervisor.stopping()
 	unheed() // a second signal ends the process at once
 	ground.closing.Store(true)
-	h.drain(cfg.Limits.Drain(), append(shutdowns, smtp.Shutdown, imap.Shutdown, pop.Shutdown, pages.Shutdown)...)
+	h.drain(cfg.Limits.Drain(), append(shutdowns, all.smtp.Shutdown, all.imap.Shutdown, all.pop.Shutdown, all.web.Shutdown)...)
 	return err
+}
+
+// protocols are the four that the world knows this server by.
+type protocols struct {
+	*server
+	gate *admission.Gate // their connections, together
+	smtp *smtpd.Server
+	imap *imapd.Server
+	pop  *pop3.Server
+	web  *web.Server
+}
+
+// protocols makes them; capture is where mail for other domains stays, or nil.
+func (s *server) protocols(capture *mda.CaptureTo) (_ *protocols, err error) {
+	cfg := s.cfg
+	p := &protocols{server: s, gate: admission.New(admission.Limits{
+		Total: cfg.Limits.Connections, PerAddress: cfg.PerAddress(), PerAccount: cfg.Limits.ConnectionsPerAccount,
+	})}
+	p.smtp, err = smtpd.New(smtpd.Config{
+		Hostname: cfg.Hostname, Directory: s.directory, Deliverer: s.deliverer, QuotaOK: quotaOK(s.store), Relays: s.directory.RelaysFor,
+		MaySend: s.directory.MaySend, Allow: s.directory.Allow, Sign: s.keys.Sign, Return: returnPath(s.srs), Reverse: reverse(s.resolver),
+		Events: s.record, TLS: s.certificates.Config("smtp"), Admission: p.gate, Log: s.log, SpoolDir: cfg.SpoolDir(),
+		AllowPlainAuth: cfg.PlainAuth(), Capture: cfg.Capture, TrustedProxies: cfg.TrustedProxies,
+		Limits: smtpd.Limits{Message: cfg.Limits.MessageBytes, Recipients: cfg.Limits.Recipients, Memory: cfg.Limits.SpoolMemoryBytes},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.imap = imapd.New(imapd.Config{
+		Hostname: cfg.Hostname, Directory: s.directory, Store: s.store, TLS: s.certificates.Config("imap"), Admission: p.gate, Log: s.log,
+		AllowPlainAuth: cfg.PlainAuth(), MaxMessage: cfg.Limits.MessageBytes, SpoolDir: cfg.SpoolDir(),
+		TrustedProxies: cfg.TrustedProxies,
+	})
+	p.pop = pop3.New(pop3.Config{
+		Hostname: cfg.Hostname, Directory: s.directory, Store: s.store, TLS: s.certificates.Config("pop3"), Admission: p.gate, Log: s.log,
+		AllowPlainAuth: cfg.PlainAuth(), TrustedProxies: cfg.TrustedProxies,
+	})
+	programs, err := s.api()
+	if err != nil {
+		return nil, err
+	}
+	p.web = web.New(web.Config{
+		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(s.ports), CAFile: s.certificates.local.File(),
+		Ready: s.ground.ready, Metrics: prometheus.DefaultGatherer, MetricsFrom: cfg.MetricsFrom, Log: s.log,
+		HTTPS: cfg.Listen[config.HTTPS] != "", Challenges: s.certificates.challenges(), Setup: s.setup(),
+		API: programs, Captured: s.captured(capture),
+	})
+	return p, nil
+}
+
+// serve runs the protocol of one listener.
+func (p *protocols) serve(h *house, l listener) {
+	switch l.name {
+	case config.SMTP:
+		h.serve(l, func() error { return p.smtp.Serve(l, smtpMode(p.cfg)) })
+	case config.Submission:
+		h.serve(l, func() error { return p.smtp.Serve(l, smtpd.Submission) })
+	case config.Submissions:
+		h.serve(l, func() error { return p.smtp.Serve(l, smtpd.SubmissionTLS) })
+	case config.LMTP:
+		h.serve(l, func() error { return p.smtp.Serve(l, smtpd.LMTP) })
+	case config.IMAP, config.IMAPS:
+		h.serve(l, func() error { return p.imap.Serve(l, l.name == config.IMAPS) })
+	case config.POP3, config.POP3S:
+		h.serve(l, func() error { return p.pop.Serve(l, l.name == config.POP3S) })
+	case config.HTTP:
+		h.serve(l, func() error { return p.web.Serve(l, nil) })
+	case config.HTTPS:
+		h.serve(l, func() error { return p.web.Serve(l, p.certificates.HTTPS()) })
+	}
 }
 
 // cancelled is nil when it was a signal that made the start fail.
