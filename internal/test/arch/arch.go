@@ -110,19 +110,14 @@ func forbidden(name string, allowed []string, imported string) string {
 // folder of packages, and none is decoration.
 var card = []string{"cmd/posthouse", "imap", "mailstore", "mda", "migrations", "pop3", "smtp", "tls"}
 
-// modules are the libraries that the project is built on, and where they work.
-// A module that waits for a part that is not built yet says for which.
-var modules = []struct{ path, waits string }{
-	{"github.com/emersion/go-smtp", ""},
-	{"github.com/emersion/go-imap/v2", ""},
-	{"github.com/emersion/go-message", ""},
-	{"github.com/jackc/pgx/v5", ""},
-	{"github.com/caddyserver/certmagic", "certificates by ACME"},
+// modules are the libraries that the project is built on.
+var modules = []string{
+	"github.com/emersion/go-smtp", "github.com/emersion/go-imap/v2", "github.com/emersion/go-message",
+	"github.com/jackc/pgx/v5", "github.com/caddyserver/certmagic",
 }
 
-// Unused are the folders and modules that no production code uses. Those that
-// wait are in the second list.
-func Unused(g Graph) (missing, waiting []string) {
+// Unused are the folders and modules that no production code uses.
+func Unused(g Graph) (missing []string) {
 	used := func(prefix string) bool {
 		for path, imports := range g {
 			if under(path, prefix) {
@@ -142,15 +137,11 @@ func Unused(g Graph) (missing, waiting []string) {
 		}
 	}
 	for _, m := range modules {
-		switch {
-		case used(m.path):
-		case m.waits == "":
-			missing = append(missing, m.path)
-		default:
-			waiting = append(waiting, m.path+" waits for "+m.waits)
+		if !used(m) {
+			missing = append(missing, m)
 		}
 	}
-	return missing, waiting
+	return missing
 }
 
 func under(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
