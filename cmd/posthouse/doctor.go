@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -205,23 +206,30 @@ func (con *console) finding(f doctor.Finding) error {
 
 // watch prints each finding when it comes, and when it goes.
 func (c *doctorCheckCmd) watch(ctx context.Context, con *console, s *site) error {
-	before := make(map[doctor.Finding]bool)
-	first := true
+	var before map[string]doctor.Finding
 	for {
 		found, err := c.examine(ctx, s)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		now := make(map[doctor.Finding]bool)
+		now := make(map[string]doctor.Finding)
 		for _, f := range found {
-			if f.Level != doctor.OK && f.Level != doctor.Note {
-				now[f] = true
+			if f.Level == doctor.Warning || f.Level == doctor.Error {
+				now[same(f)] = f
 			}
 		}
-		if err := c.changes(con, before, now, first); err != nil {
+		if before == nil && len(now) == 0 && !c.JSON {
+			if err := con.say("%s all is well", time.Now().Format(time.TimeOnly)); err != nil {
+				return err
+			}
+		}
+		if err := c.changes(con, before, now); err != nil {
 			return err
 		}
-		before, first = now, false
+		before = now
 		select {
 		case <-ctx.Done():
 			return nil
@@ -230,45 +238,58 @@ func (c *doctorCheckCmd) watch(ctx context.Context, con *console, s *site) error
 	}
 }
 
-func (c *doctorCheckCmd) changes(con *console, before, now map[doctor.Finding]bool, first bool) error {
-	type change struct {
-		At   time.Time `json:"at"`
-		Gone bool      `json:"gone,omitempty"`
-		doctor.Finding
-	}
+// same is equal for findings that differ in numbers alone: a port, an age, how
+// much is free.
+func same(f doctor.Finding) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, strings.Join([]string{string(f.Level), f.Check, f.Subject, f.Text}, "\x00"))
+}
+
+// change is a finding of --watch that came, or went.
+type change struct {
+	At   time.Time `json:"at"`
+	Gone bool      `json:"gone,omitempty"`
+	doctor.Finding
+}
+
+func (c *doctorCheckCmd) changes(con *console, before, now map[string]doctor.Finding) error {
 	var list []change
-	for f := range now {
-		if !before[f] {
-			list = append(list, change{time.Now(), false, f})
+	at := time.Now()
+	for key, f := range before {
+		if _, still := now[key]; !still {
+			list = append(list, change{at, true, f})
 		}
 	}
-	for f := range before {
-		if !now[f] {
-			list = append(list, change{time.Now(), true, f})
+	for key, f := range now {
+		if _, known := before[key]; !known {
+			list = append(list, change{at, false, f})
 		}
 	}
-	slices.SortFunc(list, func(a, b change) int { return strings.Compare(a.Check+a.Subject+a.Text, b.Check+b.Subject+b.Text) })
-	if first && len(list) == 0 && !c.JSON {
-		return con.say("%s all is well", time.Now().Format(time.TimeOnly))
-	}
+	slices.SortStableFunc(list, func(a, b change) int { return strings.Compare(same(a.Finding), same(b.Finding)) })
 	for _, ch := range list {
-		if c.JSON {
-			if err := con.json(ch); err != nil {
-				return err
-			}
-			continue
-		}
-		word := string(ch.Level)
-		if ch.Gone {
-			word, ch.Mend = "mended", ""
-		}
-		ch.Level = doctor.Level(word)
-		fmt.Fprint(con.out, ch.At.Format(time.TimeOnly), " ")
-		if err := con.finding(ch.Finding); err != nil {
+		if err := c.tell(con, ch); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tell prints a change; for programs in one line.
+func (c *doctorCheckCmd) tell(con *console, ch change) error {
+	if c.JSON {
+		e := json.NewEncoder(con.out)
+		e.SetEscapeHTML(false)
+		return e.Encode(ch)
+	}
+	if ch.Gone {
+		ch.Level, ch.Mend = "mended", ""
+	}
+	fmt.Fprint(con.out, ch.At.Format(time.TimeOnly), " ")
+	return con.finding(ch.Finding)
 }
 
 // rootsOf are the certificates to believe: the configuration's, and a file's.
