@@ -55,15 +55,18 @@ func TestFiveMinutes(t *testing.T) {
 	// 2. The records, as printed; the PTR record is the provider's, as a comment.
 	w.publish(zone)
 
-	// 3. The server.
+	// 3. The server, with a systemd that listens.
+	heard := w.supervise()
 	n, err := node.StartSite(w.binary, filepath.Dir(w.root), w.config())
 	if err != nil {
 		t.Fatal(err)
 	}
+	heard("READY=1\n")
 	t.Cleanup(func() {
 		if err := n.Stop(); err != nil {
 			t.Error(err)
 		}
+		heard("STOPPING=1\n")
 		if t.Failed() {
 			t.Log(n.Log())
 		}

@@ -153,6 +153,43 @@ func (w *world) edit() {
 	}
 }
 
+// supervise plays systemd: the function that it gives waits for the next word
+// of the server, which must begin as said; what the watchdog hears is passed over.
+func (w *world) supervise() func(string) {
+	w.t.Helper()
+	path := filepath.Join(filepath.Dir(w.root), "notify")
+	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { ln.Close() })
+	if err := os.Chmod(path, 0o777); err != nil { // the server gave up root by then
+		w.t.Fatal(err)
+	}
+	w.t.Setenv("NOTIFY_SOCKET", path)
+	w.t.Setenv("WATCHDOG_USEC", "1000000")
+	return func(word string) {
+		w.t.Helper()
+		buf := make([]byte, 4096)
+		for {
+			if err := ln.SetReadDeadline(time.Now().Add(node.Patience)); err != nil {
+				w.t.Fatal(err)
+			}
+			n, err := ln.Read(buf)
+			if err != nil {
+				w.t.Errorf("systemd did not hear %q: %v", word, err)
+				return
+			}
+			if said := string(buf[:n]); said != "WATCHDOG=1" {
+				if !strings.HasPrefix(said, word) {
+					w.t.Errorf("systemd heard %q, want %q", said, word)
+				}
+				return
+			}
+		}
+	}
+}
+
 // await polls until ok.
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
