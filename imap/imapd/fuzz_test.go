@@ -38,6 +38,12 @@ var sessionSeeds = []string{
 	"a SELECT INBOX\r\nb SEARCH NOT (OR SEEN (1:* UID 5)) SUBJECT {3+}\r\nfoo\r\n", "a SELECT INBOX\r\nb UID SEARCH RETURN (MIN ALL) CHARSET UTF-8 TEXT x\r\n",
 	"a LIST \"\" (\"%\" \"*\") RETURN (STATUS (MESSAGES) CHILDREN)\r\n", "a LSUB \"\" *\r\nb XLIST \"\" %\r\n", "a CREATE x/y\r\nb RENAME x z\r\nc DELETE z\r\n",
 	"a STATUS INBOX (MESSAGES SIZE)\r\n", "a APPEND INBOX (\\Seen) \"17-Jul-1996 02:44:25 -0700\" {12+}\r\nSubject: x\r\n\r\n", "a APPEND INBOX ~{3+}\r\na\x00b\r\n",
+	"a APPEND INBOX {1+}\r\nx (\\Seen) ~{3+}\r\nabc {0+}\r\n\r\n", "a APPEND INBOX CATENATE (URL \"/INBOX/;UID=1/;SECTION=1\" TEXT {2+}\r\nab)\r\n",
+	"a ENABLE UTF8=ACCEPT\r\nb APPEND INBOX UTF8 (~{2+}\r\nab)\r\n", "a SELECT INBOX\r\nb REPLACE 1 INBOX () {1+}\r\nx\r\n",
+	"a SELECT INBOX\r\nb FETCH 1:* (PREVIEW (LAZY) EMAILID THREADID SAVEDATE BINARY.PEEK[1]<0.5> BINARY.SIZE[2])\r\n",
+	"a SETMETADATA INBOX (/private/a {1+}\r\nx /shared/b NIL)\r\nb GETMETADATA (DEPTH 1 MAXSIZE 3) INBOX (/private {7+}\r\n/shared)\r\n",
+	"a GETQUOTAROOT INBOX\r\nb GETQUOTA \"\"\r\nc SETQUOTA \"\" (STORAGE 1)\r\n", "a UNAUTHENTICATE\r\nb NOOP\r\n",
+	"a SELECT INBOX\r\nb SEARCH EMAILID M1 THREADID T1 SAVEDON 1-Jan-2020 SAVEDATESUPPORTED\r\n",
 	"a IDLE\r\nDONE\r\n", "a ENABLE X Y\r\n", "a NAMESPACE\r\n", "a SUBSCRIBE \"a&b\"\r\n", "a CREATE \"&AAA-\"\r\n",
 }
 
