@@ -80,10 +80,10 @@ func (s *Store) readJournal(ctx context.Context, v *View) (*journal, error) {
 	b.Queue(sqlChanged, v.account, v.mailbox, v.modseq).Query(func(rows pgx.Rows) error {
 		return eachState(rows, func(e entry) { j.states = append(j.states, e) })
 	})
-	// Asked for again after the rows: whatever was pruned before they were read
-	// is below this.
-	b.Queue(`SELECT change_floor FROM mailbox WHERE id = $1`, v.mailbox).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&j.mailbox.ChangeFloor)
+	// Asked for again after the rows: whatever was pruned before they were read is
+	// below this floor, and whatever keyword they have has a name here.
+	b.Queue(`SELECT change_floor, keywords FROM mailbox WHERE id = $1`, v.mailbox).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&j.mailbox.ChangeFloor, &j.mailbox.Keywords)
 	})
 	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, err

@@ -180,8 +180,8 @@ func (s *session) tellStored(ctx context.Context, c *command, st *storing, n new
 // tellOwn writes the FETCH for a message of this STORE.
 func (s *session) tellOwn(c *command, st *storing, names *flagNames, seq int, uid mailstore.UID, marks mailstore.Marks) {
 	m, there := marks.Of(uid)
-	if st.silent && !there {
-		return
+	if s.box.view.Gone(seq) || s.enabled[condstore] && !there {
+		return // expunged: nothing was stored
 	}
 	s.enc.Raw("* ")
 	s.enc.Number(uint64(seq))
