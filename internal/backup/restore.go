@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -128,13 +129,20 @@ func (in *restore) table(ctx context.Context, t Table, rows *rows) error {
 	}
 	in.f.Table = t.Name
 	base := in.f.Bytes
+	var broken error // the file's error, which PostgreSQL would give back as a text
 	tag, err := in.tx.Conn().PgConn().CopyFrom(ctx, readerFunc(func(p []byte) (int, error) {
 		n, err := from.Read(p)
 		if in.f.Bytes, in.f.File = base+rows.n, in.r.n; in.o.Progress != nil {
 			in.o.Progress(in.f)
 		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			broken = err
+		}
 		return n, err
 	}), `COPY `+quote(t.Name)+` (`+quoteAll(t.Columns)+`) FROM STDIN WITH (FORMAT binary)`)
+	if broken != nil {
+		return broken
+	}
 	if err != nil {
 		return err
 	}

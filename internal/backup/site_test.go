@@ -185,6 +185,10 @@ func TestDamagedLeavesNothing(t *testing.T) {
 	if _, err := src.Restore(t.Context(), conn, Restoring{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a cut file: %v", err)
 	}
+	src.Size /= 2
+	if _, err := src.Restore(t.Context(), conn, Restoring{}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("half a file: %v", err)
+	}
 	if empty, _, err := Empty(t.Context(), conn); !empty || err != nil {
 		t.Errorf("left behind: %v %v", empty, err)
 	}
