@@ -32,6 +32,9 @@ var configTemplate = template.Must(template.ParseFS(setupFiles, "posthouse.toml.
 
 const unitFile = "/etc/systemd/system/posthouse.service"
 
+// installed is where packages put the program, as the unit says.
+const installed = "/usr/bin/posthouse"
+
 // packagedUnit is where a package puts the unit; quickstart leaves it alone.
 const packagedUnit = "/usr/lib/systemd/system/posthouse.service"
 
@@ -88,10 +91,16 @@ func (q *quickstart) unit() error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	if q.Root != "" {
-		program = "/usr/bin/posthouse" // where an image has it
+	switch {
+	case q.Root != "":
+		program = installed // where an image has it
+	case hidden(program):
+		if err := q.con.say("the unit does not see home folders and /tmp: install this program with: install %s %s", program, installed); err != nil {
+			return err
+		}
+		program = installed
 	}
-	text = bytes.ReplaceAll(text, []byte("/usr/bin/posthouse"), []byte(program))
+	text = bytes.ReplaceAll(text, []byte(installed), []byte(program))
 	if q.inside != config.Site().Data && q.Root == "" {
 		text = bytes.ReplaceAll(text, []byte("StateDirectory=posthouse\nStateDirectoryMode=0755\n"), []byte("ReadWritePaths="+q.inside+"\n"))
 	}
@@ -104,6 +113,12 @@ func (q *quickstart) unit() error {
 		return err
 	}
 	return q.write(path, text, 0o644)
+}
+
+// hidden reports whether a path lies where the unit's ProtectHome and PrivateTmp
+// let nothing be seen.
+func hidden(path string) bool {
+	return slices.ContainsFunc([]string{"/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/"}, func(dir string) bool { return strings.HasPrefix(path, dir) })
 }
 
 // write makes a file that appears whole or not at all.
