@@ -13,19 +13,17 @@ import (
 func (s *session) slowly(ctx context.Context, c *command, work func(ctx context.Context) error) error {
 	quiet := time.NewTicker(s.srv.Timeouts.Progress)
 	defer quiet.Stop()
+	var err error
 	var panicked any
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		defer func() {
-			if panicked = recover(); panicked != nil {
-				done <- nil
-			}
-		}()
-		done <- work(ctx)
+		defer close(done)
+		defer func() { panicked = recover() }()
+		err = work(ctx)
 	}()
 	for {
 		select {
-		case err := <-done:
+		case <-done:
 			if panicked != nil {
 				panic(panicked) // in the session, which knows how to end
 			}

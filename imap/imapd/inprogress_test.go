@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"context"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -28,4 +30,17 @@ func TestInProgress(t *testing.T) {
 		}
 		p.run(`S~: tag1 OK …`)
 	}
+}
+
+// A panic in the work is one in the session, and is told there.
+func TestSlowlyPanics(t *testing.T) {
+	srv := New(Config{Hostname: "mail.example.test"})
+	s := newSession(srv, &tape{}, netip.Addr{}, false)
+	defer func() {
+		if p := recover(); p != "lost" {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	err := s.slowly(t.Context(), &command{tag: "a"}, func(context.Context) error { panic("lost") })
+	t.Errorf("it returned %v", err)
 }
