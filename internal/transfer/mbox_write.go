@@ -119,7 +119,7 @@ type fromQuoter struct {
 	start  bool   // at the start of a line
 	held   []byte // of a line, while it may be one to quote
 	fields string
-	last   byte
+	open   bool // the last line has no end yet
 }
 
 func (q *fromQuoter) Write(p []byte) (int, error) {
@@ -136,7 +136,8 @@ func (q *fromQuoter) Write(p []byte) (int, error) {
 			if err := q.w.WriteByte(b); err != nil {
 				return 0, err
 			}
-			q.start, q.last = b == '\n', b
+			q.start = b == '\n'
+			q.open = !q.start
 			continue
 		}
 		q.held = append(q.held, b)
@@ -161,8 +162,8 @@ func (q *fromQuoter) release() error {
 	if len(q.held) == 0 {
 		return nil
 	}
-	q.last = q.held[len(q.held)-1]
-	q.start = q.last == '\n'
+	q.start = q.held[len(q.held)-1] == '\n'
+	q.open = !q.start
 	_, err := q.w.Write(q.held)
 	q.held = q.held[:0]
 	return err
@@ -178,7 +179,7 @@ func (q *fromQuoter) Close() error {
 	if err := q.release(); err != nil {
 		return err
 	}
-	if q.last != '\n' && q.last != 0 {
+	if q.open {
 		return q.w.WriteByte('\n')
 	}
 	return nil
