@@ -50,7 +50,7 @@ func (c *siteBackupCreateCmd) Run(ctx context.Context, con *console) error {
 	}
 	defer s.close()
 	o.Hostname = s.config.Hostname
-	if !c.WithoutSecretKey {
+	if !c.WithoutSecretKey && len(o.Accounts) == 0 {
 		if o.SecretKey, err = s.presentKey(ctx); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (c *siteBackupCreateCmd) write(ctx context.Context, con *console, s *site, 
 		return err
 	}
 	switch {
-	case o.SecretKey == nil:
+	case o.SecretKey == nil && len(o.Accounts) == 0:
 		return con.say("The secret key is not in it: keep a copy of the file %s, or DKIM keys, certificates and passwords of relays are lost", s.config.SecretKey)
 	case !encrypted && len(o.Accounts) == 0:
 		return con.say("It holds all mail and the site's secret key, not encrypted: keep it where nobody else reads (its mode is 0600)")
