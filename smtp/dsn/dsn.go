@@ -80,6 +80,7 @@ type Recipient struct {
 	Diagnostic     string        // its reply, "550 5.1.1 No such user"; what begins with no code is our own reason
 	LastAttempt    time.Time     // zero: not told
 	WillRetryUntil time.Time     // with Delayed; zero: not told
+	FailsUntold    bool          // with Delayed: nobody will hear of a failure (RFC 3461 §4.1)
 }
 
 // quotes reports whether the diagnostic is another server's reply.

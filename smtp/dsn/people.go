@@ -90,7 +90,11 @@ func (d *document) tell(b *bytes.Buffer, r *Recipient) {
 		fmt.Fprintf(b, "%s%s\r\n", quote, fold(said, quote, 400))
 	}
 	if d.Kind == Delayed && !r.WillRetryUntil.IsZero() {
-		paragraph(b, in, "It will be tried until %s (%s). If that fails, you will be told.", stamp(r.WillRetryUntil), span(r.WillRetryUntil.Sub(d.date())))
+		told := " If that fails, you will be told."
+		if r.FailsUntold {
+			told = ""
+		}
+		paragraph(b, in, "It will be tried until %s (%s).%s", stamp(r.WillRetryUntil), span(r.WillRetryUntil.Sub(d.date())), told)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -40,7 +39,7 @@ type claimed struct {
 
 // serve claims a destination; nil when none is ready.
 func (s *Scheduler) serve(ctx context.Context, failing bool) (*claimed, error) {
-	c := &claimed{id: rand.Int64N(1<<62) + 1}
+	c := &claimed{id: s.newID()}
 	var ignore string
 	err := s.q.pool.QueryRow(ctx, sqlServe, c.id, s.q.cfg.Node, s.Lease, failing).Scan(&c.destination, &c.failures, &c.concurrency, &ignore)
 	if errors.Is(err, pgx.ErrNoRows) {

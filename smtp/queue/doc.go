@@ -25,7 +25,7 @@
 // result of the message before must be committed by then. So at a kill there is
 // at most one message in each session that the next hop may have taken and
 // that will be sent again. The sessions of a dead node are given free by any
-// other node when their leases end.
+// other node when their leases end, or sooner when it is seen to be dead.
 //
 // A connection that fails backs its destination off, a 4xx the recipient, both
 // by the Schedule. What waits too long bounces: the report and the end of the

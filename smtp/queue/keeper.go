@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"posthouse/internal/events"
@@ -47,7 +46,7 @@ func (s *Scheduler) overdue() (n int, err error) {
 	if err := s.q.pool.QueryRow(s.seek, `SELECT EXISTS (SELECT FROM queue_rcpt WHERE deadline_at <= now() AND session_id IS NULL AND NOT held)`).Scan(&due); err != nil || !due {
 		return 0, err
 	}
-	id := rand.Int64N(1<<62) + 1
+	id := s.newID()
 	rows, err := s.q.pool.Query(s.seek, sqlOverdue, id, s.q.cfg.Node, s.Lease, keepAtOnce)
 	if err != nil {
 		return 0, err

@@ -77,7 +77,7 @@ func (s *Scheduler) missed(ctx context.Context) error {
 // whether there are any without a lock.
 const (
 	sqlOver = `SELECT EXISTS (SELECT FROM queue_session WHERE lease_until < now())`
-	sqlReap = `DELETE FROM queue_session WHERE id IN (SELECT id FROM queue_session WHERE lease_until < now() ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED)
+	sqlReap = `DELETE FROM queue_session WHERE id IN (SELECT id FROM queue_session WHERE lease_until < now() OR id >> 32 = ANY($1::bigint[]) ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED)
  RETURNING id, destination, node`
 	sqlFree = `UPDATE queue_rcpt SET session_id = NULL WHERE session_id = ANY($1)`
 	sqlLess = `UPDATE queue_destination d SET sessions = greatest(0, d.sessions - x.k), ready = true
@@ -86,12 +86,18 @@ const (
 
 // reap takes over from nodes that died.
 func (s *Scheduler) reap(ctx context.Context) error {
-	var over bool
-	if err := s.q.pool.QueryRow(ctx, sqlOver).Scan(&over); err != nil || !over {
+	dead, err := s.silence(ctx)
+	if err != nil {
 		return err
 	}
+	over := len(dead) > 0
+	if !over {
+		if err := s.q.pool.QueryRow(ctx, sqlOver).Scan(&over); err != nil || !over {
+			return err
+		}
+	}
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sqlReap)
+		rows, err := tx.Query(ctx, sqlReap, dead)
 		if err != nil {
 			return err
 		}
@@ -107,7 +113,7 @@ func (s *Scheduler) reap(ctx context.Context) error {
 		var names []string
 		for _, d := range list {
 			ids, names = append(ids, d.ID), append(names, d.Destination)
-			s.log.WarnContext(ctx, "the lease of a session ended, its mail is taken over", "event", "queue_reap", "session", d.ID, "destination", d.Destination, "node", d.Node)
+			s.log.WarnContext(ctx, "the node of a session died, its mail is taken over", "event", "queue_reap", "session", d.ID, "destination", d.Destination, "node", d.Node)
 			events.QueueReaped.Inc()
 		}
 		slices.Sort(names)

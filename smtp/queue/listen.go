@@ -13,15 +13,15 @@ import (
 func (s *Scheduler) listen() {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, s.Poll) {
 		begun := time.Now()
-		err := s.hear(s.seek)
-		if s.seek.Err() != nil {
+		err := s.hear(s.work)
+		if s.work.Err() != nil {
 			return
 		}
 		if time.Since(begun) > time.Minute {
 			pause = 100 * time.Millisecond
 		}
-		s.log.DebugContext(s.seek, "the queue's listener lost its connection", "event", "queue_listen", "err", err)
-		if !sleep(s.seek, pause) {
+		s.log.DebugContext(s.work, "the queue's listener lost its connection", "event", "queue_listen", "err", err)
+		if !sleep(s.work, pause) {
 			return
 		}
 	}
@@ -45,6 +45,9 @@ func (s *Scheduler) hear(ctx context.Context) error {
 		conn.Close(closing)
 	}()
 	if _, err := conn.Exec(ctx, `LISTEN `+notifyChannel); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if err := s.takePulse(ctx, conn); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	s.look() // what was said meanwhile

@@ -133,6 +133,7 @@ func (s *Scheduler) compose(p *pass) (*mail.Incoming, *spool.Spool, error) {
 		}
 		if r.Kind == dsn.Delayed {
 			one.WillRetryUntil = s.expires(it)
+			one.FailsUntold = v.Notify != 0 && v.Notify&mail.NotifyFailure == 0
 		}
 		if one.Status[0] != statusClass(r.Kind) && (r.Kind != dsn.Failed || one.Status[0] != 4) {
 			one.Status = mail.Enhanced{}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"posthouse/smtp/relay"
@@ -46,6 +47,11 @@ type Scheduler struct {
 
 	promised time.Time // when a session found something to become due; zero: it is in due
 
+	pulse  int64
+	ids    atomic.Int64
+	silent map[int64]time.Time // the dispatcher's: pulses that are not felt, since when
+	felt   time.Time           // and when it looked
+
 	due    time.Time // the dispatcher's: when something may have become due
 	seen   [2]int64  // and the highest ids of messages at its last two polls
 	polled time.Time
@@ -65,7 +71,7 @@ func (q *Queue) Start(sending Sending) (*Scheduler, error) {
 	if q.store == nil || q.cfg.Hostname == "" {
 		return nil, errors.New("queue: a scheduler needs a store and a host name")
 	}
-	s := &Scheduler{Sending: sending, q: q, log: q.log, closing: make(chan struct{}), crowded: make(chan struct{}),
+	s := &Scheduler{Sending: sending, q: q, log: q.log, pulse: newPulse(), closing: make(chan struct{}), crowded: make(chan struct{}),
 		slots: make(chan struct{}, sending.Workers), glance: make(chan struct{}, 1), passes: make(chan *pass, groupPasses),
 		reporting: make(chan struct{}, reportsAtOnce), at: map[int64]*session{}, idlers: map[string][]*session{}, woken: map[string]struct{}{}}
 	s.work, s.halt = context.WithCancel(context.Background())

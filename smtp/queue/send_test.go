@@ -241,7 +241,7 @@ func TestHoldUntil(t *testing.T) {
 	h.submitItem(it)
 	h.empty()
 	h.world.read(func() {
-		if at := h.world.taken[0].At; at.Before(it.HoldUntil) || at.After(it.HoldUntil.Add(2*time.Second)) {
+		if at := h.world.taken[0].At; at.Before(it.HoldUntil.Add(-100*time.Millisecond)) || at.After(it.HoldUntil.Add(2*time.Second)) {
 			t.Errorf("sent %v after its time", at.Sub(it.HoldUntil))
 		}
 	})
@@ -481,7 +481,7 @@ func TestDelayAskedFor(t *testing.T) {
 	h := open(t)
 	h.world.set("grey.example", &hop{answer: func(m *relay.Message, _ int) []relay.Result { return all(m, temporary(450, "greylisted")) }})
 	s := h.sending()
-	s.Expire = 800 * time.Millisecond
+	s.Expire = 3 * time.Second
 	h.start(h.q, s)
 	it := envelope("m", "a@grey.example", "b@grey.example")
 	it.Recipients[0].Notify = mail.NotifyDelay | mail.NotifyFailure
@@ -490,6 +490,9 @@ func TestDelayAskedFor(t *testing.T) {
 	box := h.inbox()
 	if len(box) != 2 || !strings.Contains(box[0], "Action: delayed") || !strings.Contains(box[0], "Status: 4.2.0") || strings.Contains(box[0], "b@grey.example") {
 		t.Fatalf("alice was told %q", box)
+	}
+	if !strings.Contains(box[0], "If that fails, you will be told") {
+		t.Errorf("alice was told %s", box[0])
 	}
 	if strings.Count(box[1], "Action: failed") != 2 {
 		t.Errorf("alice was told %s", box[1])

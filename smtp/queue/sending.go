@@ -37,6 +37,7 @@ type Sending struct {
 	Workers        int           // sessions of this node; 0: 200
 	PerDestination int           // sessions with one destination, on all nodes; 0: 20
 	Lease          time.Duration // of a session; renewed thrice as often; 0: DefaultLease
+	Silence        time.Duration // after which a node that was killed counts as dead; 0: 10 s, or a shorter Lease
 	Poll           time.Duration // how often the database is asked unbidden; 0: 5 s
 	Linger         time.Duration // how long a session without mail waits for some; 0: 1 s, negative: not at all
 
@@ -86,6 +87,7 @@ func (s *Sending) defaults() error {
 	s.Workers = cmp.Or(s.Workers, 200)
 	s.PerDestination = cmp.Or(s.PerDestination, 20)
 	s.Lease = cmp.Or(s.Lease, DefaultLease)
+	s.Silence = cmp.Or(s.Silence, min(10*time.Second, s.Lease))
 	s.Poll = cmp.Or(s.Poll, 5*time.Second)
 	s.Grace = cmp.Or(s.Grace, 2*time.Second)
 	s.Linger = cmp.Or(s.Linger, time.Second)
