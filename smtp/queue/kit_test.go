@@ -193,10 +193,9 @@ func (h *house) inbox() (list []string) {
 
 // world are the next hops: what each domain does with mail.
 type world struct {
-	mu     sync.Mutex
-	hops   map[string]*hop
-	taken  []taken
-	notify chan struct{}
+	mu    sync.Mutex
+	hops  map[string]*hop
+	taken []taken
 }
 
 type taken struct {
