@@ -37,6 +37,7 @@ type journal struct {
 	mailbox  Mailbox
 	modseq   ModSeq // up to which it is complete
 	expunged UIDSet
+	added    UIDSet
 	flagged  UIDSet
 	states   []entry // of those added or flagged that are there, by rising UID
 	rows     []journalRow
@@ -71,6 +72,8 @@ func (s *Store) readJournal(ctx context.Context, v *View) (*journal, error) {
 			}
 			if kind == "F" {
 				j.flagged.addAll(set)
+			} else {
+				j.added.addAll(set)
 			}
 			j.rows = append(j.rows, journalRow{m, set})
 			return nil
@@ -148,7 +151,8 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 	if err != nil {
 		return step{}, err
 	}
-	if v.modseq < j.mailbox.ChangeFloor { // pruned: read all, compare
+	pruned := v.modseq < j.mailbox.ChangeFloor
+	if pruned { // read all, compare
 		whole, err := s.loadView(ctx, j.mailbox)
 		if err != nil {
 			return step{}, err
@@ -166,7 +170,10 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 			return false
 		}
 		seq, known := v.Seq(e.uid)
-		return known && v.Flags(seq) == e.flags
+		if !known { // what came after the rows were read is told with its own row
+			return !j.added.Contains(e.uid)
+		}
+		return v.Flags(seq) == e.flags
 	})
 	next, ch := v, Changes{}
 	if len(remove) > 0 || len(update) > 0 {
@@ -181,7 +188,14 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 		next = &same
 	}
 	next.modseq, next.validity = j.modseq, j.mailbox.UIDValidity
-	ch.Marks = j.marks(ch.Flagged, next.modseq)
+	if pruned {
+		ch.Marks, err = s.ModSeqs(ctx, next, ch.Flagged, 0)
+	} else {
+		ch.Marks = j.marks(ch.Flagged, next.modseq)
+	}
+	if err != nil {
+		return step{}, err
+	}
 	next.uidnext = max(next.uidnext, j.mailbox.UIDNext)
 	if n := len(next.chunks); n > 0 {
 		next.uidnext = max(next.uidnext, next.chunks[n-1].last()+1)
@@ -197,9 +211,9 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 
 // compare makes up the journal between two views.
 func (j *journal) compare(old, now *View) {
-	j.expunged, j.flagged, j.states, j.rows = nil, nil, nil, nil
+	j.flagged, j.states, j.rows = nil, nil, nil
 	was, is := old.UIDs(1, old.Len()), now.UIDs(1, now.Len())
-	j.expunged = was.Subtract(is)
+	j.expunged, j.added = was.Subtract(is), is
 	now.Each(1, now.Len(), func(_ int, uid UID, flags Flags) bool {
 		if seq, ok := old.Seq(uid); !ok || old.Flags(seq) != flags {
 			j.states = append(j.states, entry{uid, flags})

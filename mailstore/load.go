@@ -9,7 +9,7 @@ import (
 )
 
 // Load gives the newest view of a mailbox and its row. The row is read first:
-// the view may already have more. ErrNoMailbox.
+// the view may already know more of the messages that it counts. ErrNoMailbox.
 func (s *Store) Load(ctx context.Context, acct AccountID, mbox MailboxID) (*View, Mailbox, error) {
 	m, err := oneMailbox(ctx, s.pool, `id = $1 AND account_id = $2`, mbox, acct)
 	if err != nil {
@@ -33,15 +33,16 @@ func (s *Store) Load(ctx context.Context, acct AccountID, mbox MailboxID) (*View
 	return v, m, nil
 }
 
-// loadView reads all states of a mailbox whose row was read before: the view
-// may hold more than the row says, never less, and a later Advance finds
-// nothing new in what it has already.
+// loadView reads all states of a mailbox whose row was read before: of the
+// messages that the row counts, some may have newer flags or be gone, which a
+// later Advance finds in the journal. What has come since is left to it, too, so
+// that no message of the view is newer than its mod-sequence.
 func (s *Store) loadView(ctx context.Context, m Mailbox) (*View, error) {
 	v := &View{account: m.Account, mailbox: m.ID, validity: m.UIDValidity, modseq: m.HighestModSeq, uidnext: m.UIDNext, keywords: m.Keywords}
 	if m.Messages == 0 && m.UIDNext == 1 {
 		return v, nil
 	}
-	rows, err := s.pool.Query(ctx, `SELECT uid, flags FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 ORDER BY uid`, m.Account, m.ID)
+	rows, err := s.pool.Query(ctx, `SELECT uid, flags FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid < $3 ORDER BY uid`, m.Account, m.ID, m.UIDNext)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/jackc/pgx/v5"
@@ -55,9 +57,7 @@ func (s *Store) ModSeqs(ctx context.Context, v *View, uids UIDSet, since ModSeq)
 	if err != nil {
 		return nil, dbError("read mod-sequences", err)
 	}
-	if !sort.SliceIsSorted(marks, func(i, j int) bool { return marks[i].UID < marks[j].UID }) {
-		sort.Slice(marks, func(i, j int) bool { return marks[i].UID < marks[j].UID })
-	}
+	slices.SortFunc(marks, func(a, b Mark) int { return cmp.Compare(a.UID, b.UID) })
 	return marks, nil
 }
 
@@ -123,8 +123,23 @@ func (s *Store) Since(ctx context.Context, v *View, since ModSeq, among UIDSet, 
 		changed = changed.Intersect(v.UIDs(1, v.n))
 	}
 	out.Vanished = out.Vanished.Intersect(among).Subtract(v.UIDs(1, v.n))
-	out.Changed, err = s.ModSeqs(ctx, v, changed.Intersect(among), since)
-	return out, err
+	changed = changed.Intersect(among)
+	marks, err := s.ModSeqs(ctx, v, changed, 0)
+	if err != nil {
+		return out, err
+	}
+	// What the view has and the database has not any more is about to be told as
+	// expunged: a client that never heard of it could not count.
+	for uid := range changed.Subtract(marks.UIDs()).Each {
+		marks = append(marks, Mark{uid, v.modseq})
+	}
+	for _, m := range marks {
+		if m.ModSeq > since {
+			out.Changed = append(out.Changed, m)
+		}
+	}
+	slices.SortFunc(out.Changed, func(a, b Mark) int { return cmp.Compare(a.UID, b.UID) })
+	return out, nil
 }
 
 // marks are the mod-sequences of the messages flagged between two views, from

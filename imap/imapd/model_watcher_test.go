@@ -225,9 +225,8 @@ func (w *watcher) takeFetch(seq int, items string) error {
 	if got.uid != 0 && m.uid != 0 && got.uid != m.uid {
 		return fmt.Errorf("FETCH %d is UID %d, but was UID %d", seq, got.uid, m.uid)
 	}
-	if got.modseq != 0 && got.modseq < m.modseq {
-		return fmt.Errorf("FETCH %d has MODSEQ %d after %d", seq, got.modseq, m.modseq)
-	}
+	// One that is expunged, which was not told yet, may have a lower MODSEQ than
+	// before: that of what was told.
 	if got.uid != 0 {
 		m.uid = got.uid
 	}
@@ -247,14 +246,22 @@ func (w *watcher) opened() error {
 		return nil
 	}
 	w.opening = false
-	for _, f := range w.fresh {
+	fresh := w.fresh
+	if !w.whole { // of what is new the client was told nothing, but what changed just now
+		top := uint32(0)
+		for _, m := range w.box.msgs {
+			top = max(top, m.uid)
+		}
+		fresh = slices.DeleteFunc(slices.Clone(fresh), func(f shown) bool { return f.uid > top })
+	}
+	for _, f := range fresh {
 		i, known := slices.BinarySearchFunc(w.box.msgs, f.uid, func(m shown, uid uint32) int { return cmp.Compare(m.uid, uid) })
 		if !known {
 			w.box.msgs = slices.Insert(w.box.msgs, i, f)
 		}
 		w.box.msgs[i] = f
 	}
-	for _, f := range w.fresh {
+	for _, f := range fresh {
 		if f.seq > len(w.box.msgs) || w.box.msgs[f.seq-1].uid != f.uid {
 			return fmt.Errorf("SELECT: FETCH %d is UID %d, which the client counts otherwise", f.seq, f.uid)
 		}
