@@ -102,14 +102,12 @@ func (l *lines) close() error {
 func eightBit(c io.Reader) (bool, error) {
 	br := bufio.NewReaderSize(c, blockSize)
 	for {
-		block, err := br.Peek(1)
-		if err == io.EOF {
+		if _, err := br.Peek(1); err == io.EOF {
 			return false, nil
-		}
-		if err != nil {
+		} else if err != nil {
 			return false, err
 		}
-		block, _ = br.Peek(br.Buffered())
+		block, _ := br.Peek(br.Buffered())
 		if !ascii(block) {
 			return true, nil
 		}

@@ -1,7 +1,6 @@
 package captured
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"net/http"
@@ -187,12 +186,4 @@ func (h *handler) removeAll(w http.ResponseWriter, r *http.Request, uids mailsto
 	return h.json(w, struct {
 		Removed int `json:"removed"`
 	}{gone.Len()})
-}
-
-// header is the whole header of a message, prefix included.
-func header(source []byte) []byte {
-	if i := bytes.Index(source, []byte("\r\n\r\n")); i >= 0 {
-		return source[:i+2]
-	}
-	return source
 }
