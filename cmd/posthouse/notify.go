@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// sayPatience is how long the supervisor may take to hear us.
+const sayPatience = time.Second
+
 // supervisor is who started the server and wants to hear how it does: systemd,
 // by the protocol of sd_notify(3). Where nobody asked, nothing is said.
 type supervisor struct {
@@ -84,6 +87,12 @@ func (s *supervisor) say(text string) {
 		return
 	}
 	defer c.Close()
+	// The kernel keeps few datagrams for one who does not read, and would hold
+	// us up for as long.
+	if err := c.SetWriteDeadline(time.Now().Add(sayPatience)); err != nil {
+		s.log.Warn("tell the supervisor", "event", "start", "err", err)
+		return
+	}
 	if _, err := c.Write([]byte(text)); err != nil {
 		s.log.Warn("tell the supervisor", "event", "start", "err", err)
 	}

@@ -56,6 +56,36 @@ func TestSupervisor(t *testing.T) {
 	}
 }
 
+// A supervisor that does not read holds nobody up.
+func TestDeafSupervisor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for err == nil { // until the kernel takes no more
+		if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Write([]byte("x"))
+	}
+	t.Setenv("NOTIFY_SOCKET", path)
+	s := superviseBy(slog.New(slog.DiscardHandler))
+	done := make(chan struct{})
+	go func() { s.stopping(); s.close(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the server waits for a supervisor that does not read")
+	}
+}
+
 // Nobody listens: nothing is said, nothing fails; a watchdog of another process
 // is not ours.
 func TestNoSupervisor(t *testing.T) {
