@@ -100,6 +100,9 @@ func (m *MDA) Deliver(ctx context.Context, in *mail.Incoming, body *spool.Spool)
 		return nil, p.blame(err)
 	}
 	p.committed = time.Now()
+	if body, ok := body.Bytes(); ok && p.blob != 0 {
+		m.cfg.Queue.Handover(p.blob, body)
+	}
 	m.cfg.Queue.Committed(ctx, p.items...)
 	p.record(placed)
 	p.reportSuccess(ctx)
@@ -189,6 +192,7 @@ func (p *plan) enqueue(ctx context.Context, tx pgx.Tx, blob mailstore.BlobRef) e
 
 // leave does what enqueue does, together with other deliveries.
 func (p *plan) leave(b *pgx.Batch, blob mailstore.BlobRef) error {
+	p.blob = blob.ID
 	for _, it := range p.items {
 		it.BlobID, it.Size = blob.ID, blob.Size+int64(len(it.Prefix))
 		if err := p.mda.cfg.Queue.EnqueueBatch(b, it); err != nil {

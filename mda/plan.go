@@ -31,6 +31,7 @@ type plan struct {
 	told    []told       // what the sender asked to hear of
 	passed  []string     // Delivered-To addresses of the message, folded; nil: not read yet
 
+	blob      int64     // of mail that only leaves; 0: not known
 	committed time.Time // zero: now, as far as is known
 }
 

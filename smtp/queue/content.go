@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"posthouse/internal/message"
 	"posthouse/mailstore"
@@ -32,13 +33,19 @@ type held struct{ *bytes.Reader }
 
 func (h held) Size() int64 { return h.Reader.Size() }
 
-// prefetch reads small bodies of a batch in one query. What it does not give
+// prefetch reads small bodies of a batch in one query, but for those that were
+// queued here a moment ago. What it does not give
 // is read on demand, and an error shows there.
 func (s *Scheduler) prefetch(ctx context.Context, items []*item) map[int64]relay.Content {
 	var rows []*mailstore.Message
 	ids := map[*mailstore.Message]int64{}
 	room := int64(prefetchAll)
+	got := make(map[int64]relay.Content, len(items))
 	for _, it := range items {
+		if body := s.q.fresh.get(it.blob); body != nil && int64(len(it.prefix)+len(body)) == it.size {
+			got[it.id] = held{bytes.NewReader(slices.Concat(it.prefix, body))}
+			continue
+		}
 		if it.size > prefetchEach || it.size > room {
 			continue
 		}
@@ -46,7 +53,6 @@ func (s *Scheduler) prefetch(ctx context.Context, items []*item) map[int64]relay
 		m := it.row()
 		rows, ids[m] = append(rows, m), it.id
 	}
-	got := make(map[int64]relay.Content, len(rows))
 	if len(rows) < 2 {
 		return got
 	}

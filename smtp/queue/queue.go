@@ -40,6 +40,7 @@ type Queue struct {
 
 	warn      atomic.Int64 // when a sender may first have to be told of a delay, in nanoseconds
 	scheduler atomic.Pointer[Scheduler]
+	fresh     cache
 }
 
 // New opens the queue on a migrated database. It starts nothing.

@@ -60,8 +60,13 @@ func (s *Scheduler) recorder() {
 // must not be forgotten. A pass whose session is over is given up.
 func (s *Scheduler) recordAll(group []*pass) {
 	for pause := 50 * time.Millisecond; len(group) > 0; pause = min(2*pause, 2*time.Second) {
-		err := again(func() error { return s.recordGroup(s.work, group) })
+		var gone []int64
+		err := again(func() (err error) {
+			gone, err = s.recordGroup(s.work, group)
+			return err
+		})
 		if err == nil {
+			s.q.fresh.forget(gone...)
 			for _, p := range group {
 				s.settle(p)
 			}
@@ -181,10 +186,11 @@ func (c *columns) add(p *pass, v *verdict) {
 }
 
 // recordGroup records passes in a transaction of its own, in two round trips.
-func (s *Scheduler) recordGroup(ctx context.Context, group []*pass) (err error) {
+// It gives the bodies of the messages that are done.
+func (s *Scheduler) recordGroup(ctx context.Context, group []*pass) (gone []int64, err error) {
 	conn, err := s.q.pool.Acquire(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Release()
 	defer func() {
@@ -199,14 +205,14 @@ func (s *Scheduler) recordGroup(ctx context.Context, group []*pass) (err error) 
 	first.Queue("begin")
 	r := s.record1(&first, group)
 	if err := conn.SendBatch(ctx, &first).Close(); err != nil {
-		return fmt.Errorf("record results: %w", err)
+		return nil, fmt.Errorf("record results: %w", err)
 	}
 	s.record2(&then, group, r)
 	then.Queue("commit")
 	if err := conn.SendBatch(ctx, &then).Close(); err != nil {
-		return fmt.Errorf("record results: %w", err)
+		return nil, fmt.Errorf("record results: %w", err)
 	}
-	return nil
+	return r.blobs, nil
 }
 
 // recordTx records passes in tx. A pass that comes too late gets errLost.
