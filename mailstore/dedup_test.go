@@ -176,3 +176,22 @@ func TestLostReplyOfTheQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestSameMailAgainAndAgain: a sender that heard each reply has as many copies
+// as it sent, however soon after each other: while rows are being deleted, too.
+func TestSameMailAgainAndAgain(t *testing.T) {
+	s := storetest.Open(t)
+	alice := storetest.Account(t, s, "alice@example.test")
+	folded := 0
+	for range 1500 {
+		d := keyed(t, alice, mailText(1))
+		if deliver(t, s, d).Duplicate {
+			folded++
+		}
+		s.Answered(d.Receipt)
+		d.Body.Close()
+	}
+	if folded > 0 {
+		t.Errorf("%d of 1500 were folded into copies that had been answered", folded)
+	}
+}

@@ -19,6 +19,11 @@ const (
 	flushAt    = 256
 )
 
+// lateFor is longer than a delivery takes from reading the rows of earlier ones
+// to asking whether they are open: one that read a row just before it was
+// deleted must still hear that the client had its reply.
+const lateFor = time.Minute
+
 // Receipt stands for the delivery rows of one keyed Delivery.
 type Receipt struct {
 	rows []deliveryRow
@@ -37,6 +42,8 @@ type receipts struct {
 	open     map[int64]struct{} // attempts
 	answered []deliveryRow
 	wake     chan struct{}
+	late     [2][]int64 // attempts whose rows are gone: since turned, and before
+	turned   time.Time
 }
 
 func newReceipts() *receipts {
@@ -92,6 +99,20 @@ func (r *receipts) forget(attempts ...int64) {
 	for _, a := range attempts {
 		delete(r.open, a)
 	}
+}
+
+// retire forgets attempts whose rows are deleted, some time later.
+func (r *receipts) retire(attempts []int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late[0] = append(r.late[0], attempts...)
+	if time.Since(r.turned) < lateFor {
+		return
+	}
+	for _, a := range r.late[1] {
+		delete(r.open, a)
+	}
+	r.late[0], r.late[1], r.turned = r.late[1][:0], r.late[0], time.Now()
 }
 
 func (r *receipts) isOpen(attempt int64) bool {
@@ -164,6 +185,6 @@ func (s *Store) flushReceipts(ctx context.Context) {
 			s.log.WarnContext(ctx, "answered deliveries were not recorded", "event", "receipts_lost", "count", len(batch), "err", err)
 			continue // they stay open: this process folds nothing into them
 		}
-		s.receipts.forget(attempts...)
+		s.receipts.retire(attempts)
 	}
 }
