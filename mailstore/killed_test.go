@@ -46,7 +46,7 @@ func TestBackendsTerminated(t *testing.T) {
 			kills += n
 		}
 	})
-	const writers, each = 8, 12
+	const writers, each = 8, 40
 	for w := range writers {
 		writing.Go(func() {
 			acct := []mailstore.AccountID{alice, bob}[w%2]
