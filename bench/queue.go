@@ -323,8 +323,9 @@ func claims(s *server) error {
 	for _, m := range claimFigures.FindAllStringSubmatch(string(text), -1) {
 		figures[m[1]], _ = strconv.ParseFloat(m[2], 64)
 	}
-	if figures["count"] > 0 {
-		fmt.Printf("%-52s %10.2f ms mean of %.0f\n", "a claim", 1000*figures["sum"]/figures["count"], figures["count"])
+	if figures["count"] == 0 {
+		return errors.New("the server measured no claims")
 	}
+	fmt.Printf("%-52s %10.2f ms mean of %.0f\n", "a claim", 1000*figures["sum"]/figures["count"], figures["count"])
 	return nil
 }

@@ -16,6 +16,9 @@ var (
 		Name: "posthouse_queue_sessions_total", Help: "Sessions with destinations ended, by what they came to: sent, nothing, failed."}, []string{"result"})
 	QueueReaped = promauto.NewCounter(prometheus.CounterOpts{
 		Name: "posthouse_queue_reaped_sessions_total", Help: "Sessions whose lease ran out, so that this node gave their mail free."})
+	QueueClaim = promauto.NewHistogram(prometheus.HistogramOpts{
+		Name: "posthouse_queue_claim_seconds", Help: "Time to claim a ready destination, or a session's next batch of recipients.",
+		Buckets: []float64{0.0003, 0.001, 0.003, 0.005, 0.01, 0.03, 0.1, 0.3, 1, 3}})
 	QueueDepth = promauto.NewGauge(prometheus.GaugeOpts{
 		Name: "posthouse_queue_recipients", Help: "Recipients that wait, on the whole site."})
 	QueueOldest = promauto.NewGauge(prometheus.GaugeOpts{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"posthouse/internal/events"
 	"posthouse/internal/mail"
 )
 
@@ -41,6 +42,7 @@ type claimed struct {
 func (s *Scheduler) serve(ctx context.Context, failing bool) (*claimed, error) {
 	c := &claimed{id: s.newID()}
 	var ignore string
+	began := time.Now()
 	err := s.q.pool.QueryRow(ctx, sqlServe, c.id, s.q.cfg.Node, s.Lease, failing).Scan(&c.destination, &c.failures, &c.concurrency, &ignore)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
@@ -48,6 +50,7 @@ func (s *Scheduler) serve(ctx context.Context, failing bool) (*claimed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claim a destination: %w", err)
 	}
+	events.QueueClaim.Observe(time.Since(began).Seconds())
 	return c, nil
 }
 
@@ -111,6 +114,7 @@ type said struct {
 
 // claim takes the next batch; errLost when the session is over. It may be empty.
 func (s *Scheduler) claim(ctx context.Context, session int64, destination string, most int) ([]*item, error) {
+	began := time.Now()
 	rows, err := s.q.pool.Query(ctx, sqlClaim, destination, session, s.Lease, most, claimMost)
 	if err != nil {
 		return nil, fmt.Errorf("claim mail for %s: %w", destination, err)
@@ -119,6 +123,7 @@ func (s *Scheduler) claim(ctx context.Context, session int64, destination string
 	if err != nil {
 		return nil, fmt.Errorf("claim mail for %s: %w", destination, err)
 	}
+	events.QueueClaim.Observe(time.Since(began).Seconds())
 	slices.SortStableFunc(items, func(a, b *item) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.rcpts[0].nextAt.Compare(b.rcpts[0].nextAt), cmp.Compare(a.id, b.id))
 	})
