@@ -88,17 +88,12 @@ func (s *Store) HoldBlob(ctx context.Context, tx pgx.Tx, blob int64) error {
 	return dbError("hold a body", err)
 }
 
-// ReleaseBlobs says inside tx that references to bodies were removed: those
-// that nothing refers to any more are collected. A row that is there already is
-// updated, that is locked: else the collector could take it, still see the
-// reference that this transaction removes, and forget the body.
-func ReleaseBlobs(ctx context.Context, tx pgx.Tx, blobs ...int64) error {
-	_, err := tx.Exec(ctx, sqlRelease, blobs)
-	return dbError("release bodies", err)
-}
-
-// ReleaseBlobsBatch is ReleaseBlobs as a statement of a batch.
-func ReleaseBlobsBatch(b *pgx.Batch, blobs ...int64) { b.Queue(sqlRelease, blobs) }
+// ReleaseBlobs says, in a batch of the transaction that did it, that references
+// to bodies were removed: those that nothing refers to any more are collected. A
+// row that is there already is updated, that is locked: else the collector could
+// take it, still see the reference that this transaction removes, and forget the
+// body.
+func ReleaseBlobs(b *pgx.Batch, blobs ...int64) { b.Queue(sqlRelease, blobs) }
 
 const sqlRelease = `INSERT INTO blob_gc (blob_id, after) SELECT DISTINCT b, now() FROM unnest($1::bigint[]) b
 	ORDER BY b ON CONFLICT (blob_id) DO UPDATE SET after = excluded.after`

@@ -170,7 +170,9 @@ func TestCollectionAndReferences(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return mailstore.ReleaseBlobs(ctx, tx, ids...)
+		var b pgx.Batch
+		mailstore.ReleaseBlobs(&b, ids...)
+		return tx.SendBatch(ctx, &b).Close()
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -111,16 +110,6 @@ func examine(ctx context.Context, checks ...check) []Finding {
 		list = append(list, f.list...)
 	}
 	return list
-}
-
-// Worst is the highest level of a list; OK of an empty one.
-func Worst(list []Finding) Level {
-	order := []Level{OK, Note, Warning, Error}
-	worst := 0
-	for _, f := range list {
-		worst = max(worst, slices.Index(order, f.Level))
-	}
-	return order[worst]
 }
 
 // testing warns of keys that take the place of the Internet.

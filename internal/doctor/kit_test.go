@@ -74,9 +74,3 @@ func TestMemory(t *testing.T) {
 		t.Error("memory out of nothing")
 	}
 }
-
-func TestWorst(t *testing.T) {
-	if Worst(nil) != OK || Worst([]Finding{{Level: Note}, {Level: Error}, {Level: Warning}}) != Error {
-		t.Error("the order of levels")
-	}
-}

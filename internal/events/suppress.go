@@ -83,21 +83,12 @@ func (s *Suppressions) Suppressed(ctx context.Context, account int64, list strin
 // Add puts an address on the list; what is there already stays as it is, and
 // added is false. ErrInvalid.
 func (s *Suppressions) Add(ctx context.Context, addr mail.Address, entry Suppression) (added bool, err error) {
-	return suppress(ctx, s.pool, addr, entry)
-}
-
-// AddTx is Add in a transaction.
-func (s *Suppressions) AddTx(ctx context.Context, tx pgx.Tx, addr mail.Address, entry Suppression) (added bool, err error) {
-	return suppress(ctx, tx, addr, entry)
-}
-
-func suppress(ctx context.Context, q querier, addr mail.Address, s Suppression) (bool, error) {
-	if addr.IsZero() || !slices.Contains(Reasons, s.Reason) {
-		return false, fmt.Errorf("%w: suppress %q for %q", ErrInvalid, addr, s.Reason)
+	if addr.IsZero() || !slices.Contains(Reasons, entry.Reason) {
+		return false, fmt.Errorf("%w: suppress %q for %q", ErrInvalid, addr, entry.Reason)
 	}
-	tag, err := q.Exec(ctx, `INSERT INTO suppression (address, account_id, list, reason, note, message)
+	tag, err := s.pool.Exec(ctx, `INSERT INTO suppression (address, account_id, list, reason, note, message)
 		SELECT $1, nullif($2::bigint, 0), $3, $4, $5, $6 WHERE $2 = 0 OR EXISTS (SELECT FROM account WHERE id = $2) ON CONFLICT DO NOTHING`,
-		SuppressionKey(addr), s.AccountID, line(s.List, maxID), string(s.Reason), line(s.Note, maxText), line(s.Message, maxID))
+		SuppressionKey(addr), entry.AccountID, line(entry.List, maxID), string(entry.Reason), line(entry.Note, maxText), line(entry.Message, maxID))
 	if err != nil {
 		return false, fmt.Errorf("suppress %s: %w", addr, err)
 	}

@@ -282,7 +282,7 @@ func (s *Scheduler) record1(b *pgx.Batch, group []*pass) *recorded {
 // record2 writes what follows from results that were recorded.
 func (s *Scheduler) record2(b *pgx.Batch, group []*pass, r *recorded) {
 	if len(r.blobs) > 0 {
-		mailstore.ReleaseBlobsBatch(b, r.blobs...)
+		mailstore.ReleaseBlobs(b, r.blobs...)
 	}
 	var list []events.Event
 	for _, p := range group {
