@@ -18,7 +18,7 @@ func (s *Store) InitAccount(ctx context.Context, tx pgx.Tx, acct AccountID) erro
 		name string
 		use  SpecialUse
 	}{{inbox, None}, {"Sent", Sent}, {"Drafts", Drafts}, {"Trash", Trash}, {"Junk", Junk}, {"Archive", Archive}} {
-		if _, err := insertMailbox(ctx, tx, acct, m.name, m.use); err != nil {
+		if _, err := insertMailbox(ctx, tx, acct, m.name, m.use, false); err != nil {
 			return dbError("init an account", err)
 		}
 	}
@@ -43,8 +43,9 @@ func nextUIDValidity(ctx context.Context, tx pgx.Tx, acct AccountID) (v uint32, 
 	return v, err
 }
 
-// insertMailbox adds one mailbox and its subscription; the caller holds the account.
-func insertMailbox(ctx context.Context, tx pgx.Tx, acct AccountID, name string, use SpecialUse) (Mailbox, error) {
+// insertMailbox adds one mailbox and its subscription, which is implied where no
+// client asked for it; the caller holds the account.
+func insertMailbox(ctx context.Context, tx pgx.Tx, acct AccountID, name string, use SpecialUse, implied bool) (Mailbox, error) {
 	validity, err := nextUIDValidity(ctx, tx, acct)
 	if err != nil {
 		return Mailbox{}, err
@@ -61,13 +62,15 @@ func insertMailbox(ctx context.Context, tx pgx.Tx, acct AccountID, name string, 
 	if err != nil {
 		return Mailbox{}, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO subscription (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, acct, name)
+	_, err = tx.Exec(ctx, `INSERT INTO subscription (account_id, name, implied) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		acct, name, implied)
 	return m, err
 }
 
 // CreateMailbox creates a mailbox and its missing parents (RFC 3501 §6.3.3) and
-// subscribes what it creates: Thunderbird shows nothing else. A trailing
-// delimiter is allowed and ignored. ErrMailboxExists, ErrNameInvalid.
+// subscribes what it creates, until TakeBackSubscriptions: Thunderbird shows
+// nothing else. A trailing delimiter is allowed and ignored. ErrMailboxExists,
+// ErrNameInvalid.
 func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, use SpecialUse) (Mailbox, error) {
 	name, err := newName(name)
 	if err != nil {
@@ -78,7 +81,8 @@ func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, 
 		if err := lockAccount(ctx, tx, acct); err != nil {
 			return err
 		}
-		if err := s.insertParents(ctx, tx, acct, name); err != nil {
+		above, err := s.insertParents(ctx, tx, acct, name)
+		if err != nil {
 			return err
 		}
 		var exists bool
@@ -89,7 +93,8 @@ func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, 
 		if exists {
 			return ErrMailboxExists
 		}
-		m, err = insertMailbox(ctx, tx, acct, name, use)
+		m, err = insertMailbox(ctx, tx, acct, name, use, true)
+		m.Above = above
 		return err
 	})
 	if err == nil {
@@ -98,27 +103,28 @@ func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, 
 	return m, err
 }
 
-// insertParents adds the missing mailboxes above name; the caller holds the account.
-func (s *Store) insertParents(ctx context.Context, tx pgx.Tx, acct AccountID, name string) error {
+// insertParents adds the missing mailboxes above name, and names them; the
+// caller holds the account.
+func (s *Store) insertParents(ctx context.Context, tx pgx.Tx, acct AccountID, name string) (missing []string, err error) {
 	above := parents(name)
 	if len(above) == 0 {
-		return nil
+		return nil, nil
 	}
 	rows, err := tx.Query(ctx, `SELECT p FROM unnest($2::text[]) WITH ORDINALITY AS t(p, n)
 		WHERE NOT EXISTS (SELECT FROM mailbox WHERE account_id = $1 AND name = p AND deleted_at IS NULL) ORDER BY n`, acct, above)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	missing, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range missing {
-		if _, err := insertMailbox(ctx, tx, acct, p, None); err != nil {
-			return err
+		if _, err := insertMailbox(ctx, tx, acct, p, None, true); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return missing, nil
 }
 
 // DeleteMailbox deletes a mailbox; what is below it stays. Its messages can be

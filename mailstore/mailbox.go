@@ -25,6 +25,7 @@ type Mailbox struct {
 	Deleted       int64
 	Bytes         int64
 	Keywords      []string // by ordinal; an empty name is a free slot
+	Above         []string // of CreateMailbox only: the missing parents that it created
 }
 
 const mailboxColumns = `id, account_id, name, special_use, uidvalidity, uidnext, first_recent, modseq, change_floor, n_msgs, n_unseen, n_deleted, n_bytes, keywords`

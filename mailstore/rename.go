@@ -44,7 +44,7 @@ func (s *Store) RenameMailbox(ctx context.Context, acct AccountID, old, name str
 		if len(taken) > 0 {
 			return ErrMailboxExists
 		}
-		if err := s.insertParents(ctx, tx, acct, name); err != nil {
+		if _, err := s.insertParents(ctx, tx, acct, name); err != nil {
 			return err
 		}
 		for _, m := range moved {
@@ -101,8 +101,8 @@ func renameOne(ctx context.Context, tx pgx.Tx, m Mailbox, name string) error {
 // renameSubscriptions carries the subscriptions of a subtree over.
 func renameSubscriptions(ctx context.Context, tx pgx.Tx, acct AccountID, old, name string) error {
 	_, err := tx.Exec(ctx, `WITH gone AS (DELETE FROM subscription
-			WHERE account_id = $1 AND (name = $2 OR starts_with(name, $2 || '/')) RETURNING name)
-		INSERT INTO subscription (account_id, name) SELECT $1, $3 || substr(name, length($2) + 1) FROM gone ON CONFLICT DO NOTHING`,
+			WHERE account_id = $1 AND (name = $2 OR starts_with(name, $2 || '/')) RETURNING name, implied)
+		INSERT INTO subscription (account_id, name, implied) SELECT $1, $3 || substr(name, length($2) + 1), implied FROM gone ON CONFLICT DO NOTHING`,
 		acct, old, name)
 	return err
 }

@@ -13,7 +13,8 @@ func (s *Store) Subscribe(ctx context.Context, acct AccountID, name string) erro
 	if err != nil {
 		return err
 	}
-	_, err = s.pool.Exec(ctx, `INSERT INTO subscription (account_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING`, acct, name)
+	_, err = s.pool.Exec(ctx, `INSERT INTO subscription (account_id, name) VALUES ($1, $2)
+		ON CONFLICT (account_id, name) DO UPDATE SET implied = false WHERE subscription.implied`, acct, name)
 	if err == nil {
 		s.changedAccount(acct)
 	}
@@ -27,6 +28,16 @@ func (s *Store) Unsubscribe(ctx context.Context, acct AccountID, name string) er
 		s.changedAccount(acct)
 	}
 	return dbError("unsubscribe", err)
+}
+
+// TakeBackSubscriptions removes those of the names that CreateMailbox subscribed
+// by itself and that nobody subscribed since.
+func (s *Store) TakeBackSubscriptions(ctx context.Context, acct AccountID, names []string) error {
+	_, err := s.pool.Exec(ctx, `DELETE FROM subscription WHERE account_id = $1 AND name = ANY($2) AND implied`, acct, names)
+	if err == nil {
+		s.changedAccount(acct)
+	}
+	return dbError("take back subscriptions", err)
 }
 
 // Subscriptions gives the subscribed names, sorted.

@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"posthouse/imap/wire"
@@ -11,9 +10,13 @@ import (
 
 const codeUseAttr = "USEATTR" // RFC 6154 §3
 
+// maxImplied bounds how many mailboxes a session remembers to have created.
+const maxImplied = 1000
+
 // cmdCreate is CREATE (RFC 3501 §6.3.3), with the special use of RFC 6154 §3. It
-// creates the missing levels above. What is created is subscribed, unless the
-// name ends in the delimiter: then it is a place for other mailboxes.
+// creates the missing levels above. What is created is subscribed (see
+// cmdSubscribe), unless the name ends in the delimiter: then it is a place for
+// other mailboxes.
 func (s *session) cmdCreate(ctx context.Context, c *command) error {
 	raw, err := c.lex.Astring()
 	if err != nil {
@@ -34,34 +37,20 @@ func (s *session) cmdCreate(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	if !strings.HasSuffix(raw, string(wire.Delimiter)) {
-		m, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
-		return s.created(c, m, raw, err)
-	}
-	m, err := s.createPlace(ctx, name, use)
-	return s.created(c, m, raw, err)
-}
-
-// created tells the id of a new mailbox, and its name if that is not as written.
-func (s *session) created(c *command, m mailstore.Mailbox, raw string, err error) error {
-	if err == nil {
-		c.code = "MAILBOXID (" + mailboxID(m.ID) + ")" // RFC 8474 §4.1
-		s.listOldName(m.Name, raw, false)
-	}
-	return err
-}
-
-// createPlace creates a mailbox and leaves the subscription of its name as it was.
-func (s *session) createPlace(ctx context.Context, name string, use mailstore.SpecialUse) (mailstore.Mailbox, error) {
-	before, err := s.srv.Store.Subscriptions(ctx, s.acct())
-	if err != nil {
-		return mailstore.Mailbox{}, err
-	}
 	m, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
-	if err != nil || slices.Contains(before, name) {
-		return m, err
+	if err != nil {
+		return err
 	}
-	return m, s.srv.Store.Unsubscribe(ctx, s.acct(), name)
+	s.implied = append(s.implied, m.Above...)
+	if strings.HasSuffix(raw, string(wire.Delimiter)) {
+		err = s.srv.Store.TakeBackSubscriptions(ctx, s.acct(), []string{m.Name})
+	} else {
+		s.implied = append(s.implied, m.Name)
+	}
+	s.implied = s.implied[max(0, len(s.implied)-maxImplied):]
+	c.code = "MAILBOXID (" + mailboxID(m.ID) + ")" // RFC 8474 §4.1
+	s.listOldName(m.Name, raw, false)
+	return err
 }
 
 // newMailboxArg reads the name of a mailbox that is to be: it may end in the

@@ -102,6 +102,10 @@ func TestListExtended(t *testing.T) {
 		S: a OK …
 		C: a UNSUBSCRIBE x/three
 		S: a OK …
+		C: a SUBSCRIBE x/one
+		S: a OK …
+		C: a SUBSCRIBE x/two/deep
+		S: a OK …
 		C: a SUBSCRIBE x/gone
 		S: a OK …
 
@@ -247,6 +251,44 @@ func TestRule3Subscriptions(t *testing.T) {
 		C: a UNSUBSCRIBE q
 		S: a OK …
 		C: a LSUB "" q
+		S: a OK …
+	`)
+}
+
+// A client that subscribes for itself gets what it subscribes, and no more than
+// what others did.
+func TestSubscribesForItself(t *testing.T) {
+	site := newSite(t)
+	other, p := site.login(), site.login()
+	other.run(`
+		C: a CREATE s/other
+		S: a OK …
+	`)
+	p.run(`
+		C: a CREATE s/one
+		S: a OK …
+		C: a CREATE s/two/deep
+		S: a OK …
+		C: a CREATE s/three
+		S: a OK …
+	`)
+	other.run(`
+		C: a SUBSCRIBE s/three
+		S: a OK …
+	`)
+	p.run(`
+		C: a SUBSCRIBE s/one
+		S: a OK …
+		C: a LIST (SUBSCRIBED) "" s*
+		S: * LIST (\Subscribed \HasNoChildren) "/" "s/one"
+		S: * LIST (\Subscribed \HasNoChildren) "/" "s/three"
+		S: a OK …
+		C: a LIST "" s/* RETURN (SUBSCRIBED)
+		S: * LIST (\Subscribed \HasNoChildren) "/" "s/one"
+		S: * LIST (\HasNoChildren) "/" "s/other"
+		S: * LIST (\Subscribed \HasNoChildren) "/" "s/three"
+		S: * LIST (\HasChildren) "/" "s/two"
+		S: * LIST (\HasNoChildren) "/" "s/two/deep"
 		S: a OK …
 	`)
 }

@@ -48,6 +48,7 @@ type session struct {
 	wrote    string            // the last mailbox name of a command, as the client wrote it
 	revoked  atomic.Bool       // set before a poke: the session must end
 	atEnd    []func()
+	implied  []string // names that CREATE subscribed by itself, the latest maxImplied
 
 	account directory.Account // after login
 	box     *mailbox          // in the selected state

@@ -20,7 +20,7 @@ func (s *session) cmdUnauthenticate(ctx context.Context, c *command) error {
 		f()
 	}
 	s.log.Info("logout", "event", "imap.logout", "commands", s.count, "duration", time.Since(s.start))
-	s.atEnd, s.enabled = nil, nil
+	s.atEnd, s.enabled, s.implied = nil, nil, nil
 	// What revokes this account's sessions does not find this one any more.
 	s.revoked.Store(false)
 	s.account, s.state = directory.Account{}, guest
