@@ -31,9 +31,14 @@ type Mailbox struct {
 const mailboxColumns = `id, account_id, name, special_use, uidvalidity, uidnext, first_recent, modseq, change_floor, n_msgs, n_unseen, n_deleted, n_bytes, keywords`
 
 func scanMailbox(row pgx.CollectableRow) (m Mailbox, err error) {
-	err = row.Scan(&m.ID, &m.Account, &m.Name, &m.SpecialUse, &m.UIDValidity, &m.UIDNext, &m.FirstRecent,
-		&m.HighestModSeq, &m.ChangeFloor, &m.Messages, &m.Unseen, &m.Deleted, &m.Bytes, &m.Keywords)
+	err = row.Scan(mailboxFields(&m)...)
 	return m, err
+}
+
+// mailboxFields are what mailboxColumns scan into.
+func mailboxFields(m *Mailbox) []any {
+	return []any{&m.ID, &m.Account, &m.Name, &m.SpecialUse, &m.UIDValidity, &m.UIDNext, &m.FirstRecent,
+		&m.HighestModSeq, &m.ChangeFloor, &m.Messages, &m.Unseen, &m.Deleted, &m.Bytes, &m.Keywords}
 }
 
 // querier is a pool or a transaction.
