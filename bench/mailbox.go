@@ -38,15 +38,25 @@ func benchMailbox(o options) error {
 	return nil
 }
 
-// fill appends over eight connections.
+// fill appends over several connections.
 func fill(s *server, n int) error {
-	const conns = 8
-	errs := make(chan error, conns)
+	return fillWith(s, n, func(conn int) func() []byte {
+		words := newCorpus(uint64(1000 + conn))
+		return func() []byte { return words.message(words.size(2000)) }
+	})
+}
+
+// fillConns is how many connections fill a mailbox.
+const fillConns = 8
+
+// fillWith fills with what each connection's writer gives.
+func fillWith(s *server, n int, writer func(conn int) func() []byte) error {
+	errs := make(chan error, fillConns)
 	var wg sync.WaitGroup
-	for i := range conns {
-		share := n / conns
+	for i := range fillConns {
+		share := n / fillConns
 		if i == 0 {
-			share += n % conns
+			share += n % fillConns
 		}
 		wg.Go(func() {
 			c, err := dialIMAP(s.imap, false, address(0))
@@ -55,8 +65,7 @@ func fill(s *server, n int) error {
 				return
 			}
 			defer c.close()
-			words := newCorpus(uint64(1000 + i))
-			if err := c.append("INBOX", func() []byte { return words.message(words.size(2000)) }, share); err != nil {
+			if err := c.append("INBOX", writer(i), share); err != nil {
 				errs <- err
 			}
 		})

@@ -3,6 +3,7 @@
 //
 //	go run ./bench delivery      visible messages/s and CPU per message at 1, 8, 32 connections
 //	go run ./bench mailbox       FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE in a mailbox of --n messages
+//	go run ./bench search        SEARCH with every kind of needle in a mailbox of --n messages
 //	go run ./bench idle          memory per idle TLS session
 //	go run ./bench login         CPU per login
 //	go run ./bench users         whether a refused login tells that an account exists
@@ -42,6 +43,7 @@ type benchmark struct {
 var benchmarks = []benchmark{
 	{"delivery", "visible messages/s and CPU per message", benchDelivery},
 	{"mailbox", "FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE", benchMailbox},
+	{"search", "SEARCH with every kind of needle", benchSearch},
 	{"idle", "memory per idle TLS session", benchIdle},
 	{"login", "CPU per login", benchLogin},
 	{"users", "whether a refused login tells that an account exists", benchUsers},
