@@ -74,6 +74,9 @@ func (s *Server) setup(next http.Handler) http.Handler {
 		if err == nil {
 			return
 		}
+		if r.Context().Err() != nil {
+			return // Thunderbird asks in several places and drops what it no longer needs
+		}
 		f, ok := errors.AsType[*fault](err)
 		if !ok {
 			s.config.Log.Warn("set-up cannot be answered", "event", "http", "path", r.URL.Path, "err", err)
