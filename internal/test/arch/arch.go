@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"cmd/posthouse": {"*"},
 
 	"smtp/smtpd":   {"ground", "internal/directory", "mailstore", "smtp/mailauth"},
-	"imap/imapd":   {"ground", "internal/directory", "mailstore", "imap/wire"},
+	"imap/imapd":   {"ground", "internal/directory", "mailstore", "imap/wire", "internal/inflate"},
 	"pop3":         {"ground", "internal/directory", "mailstore"},
 	"web":          {"ground", "internal/directory", "mailstore"},
 	"web/captured": {"ground", "mailstore"},
@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"internal/doctor":      {"ground", "mailstore/localpg", "migrations", "smtp/mailauth", "smtp/queue"},
 	"internal/door":        {"internal/admission", "internal/events"},
 	"internal/events":      {"internal/mail", "internal/seal"},
+	"internal/inflate":     {},
 	"internal/mail":        {},
 	"internal/message":     {"internal/mail"},
 	"internal/seal":        {},
