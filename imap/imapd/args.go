@@ -16,7 +16,7 @@ func (s *session) mailboxArg(lex *wire.Lexer) (string, error) {
 	return wire.DecodeMailbox(raw, s.utf8())
 }
 
-// messages resolves what a client wrote: UIDs, or sequence numbers of the view.
+// messages resolves what a client wrote: UIDs, sequence numbers of the view, or "$".
 // UIDs that do not exist are ignored; a sequence number beyond the last is an
 // error (RFC 3501 §9, seq-number), except in an empty mailbox, where clients ask
 // for 1:* all the same.
@@ -25,6 +25,9 @@ func (s *session) messages(set wire.NumSet, uid bool) (mailstore.UIDSet, error) 
 	count := uint32(view.Len())
 	if count == 0 {
 		return nil, nil
+	}
+	if set.Saved() {
+		return s.savedResult(), nil
 	}
 	if uid {
 		asked := make(mailstore.UIDSet, 0, len(set))
@@ -38,6 +41,13 @@ func (s *session) messages(set wire.NumSet, uid bool) (mailstore.UIDSet, error) 
 			return nil, bad("No message has the sequence number %d", r.First)
 		}
 	}
+	return s.numbered(set), nil
+}
+
+// numbered are the messages of these sequence numbers, as far as there are any.
+func (s *session) numbered(set wire.NumSet) mailstore.UIDSet {
+	view := s.box.view
+	count := uint32(view.Len())
 	var uids mailstore.UIDSet
 	for _, r := range set.Within(count) {
 		if r.First > count {
@@ -47,7 +57,7 @@ func (s *session) messages(set wire.NumSet, uid bool) (mailstore.UIDSet, error) 
 			uids.AddRange(found.Lo, found.Hi)
 		}
 	}
-	return uids, nil
+	return uids
 }
 
 // present is the part of asked that the view holds.

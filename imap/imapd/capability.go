@@ -32,6 +32,7 @@ var extensions = []extension{
 	{imap.CapListStatus, loggedIn},   // RFC 5819
 	{imap.CapUnselect, loggedIn},     // RFC 3691
 	{imap.CapESearch, loggedIn},      // RFC 4731
+	{"SEARCHRES", loggedIn},          // RFC 5182
 	{imap.CapStatusSize, loggedIn},   // RFC 8438
 	{condstore, loggedIn},            // RFC 7162
 	{qresync, loggedIn},

@@ -84,7 +84,7 @@ func (f *fetch) withModSeqs(uids mailstore.UIDSet, run func(mailstore.UIDSet) (i
 		if err != nil {
 			return 0, err
 		}
-		uids = since.Changed.UIDs()
+		uids = f.page(since.Changed.UIDs())
 	}
 	for !uids.IsEmpty() && err == nil {
 		batch := firstUIDs(uids, markBatches)
@@ -231,22 +231,6 @@ func (s *session) highestOf(ctx context.Context, uids mailstore.UIDSet) (top mai
 		}
 	}
 	return top, nil
-}
-
-// told are the messages that the answer speaks of: of MIN and MAX alone only those
-// (RFC 4731 §3.2).
-func (want searchReturn) told(found mailstore.UIDSet) mailstore.UIDSet {
-	if !want.extended || want.all || want.count || found.IsEmpty() {
-		return found
-	}
-	var ends mailstore.UIDSet
-	if want.min {
-		ends.Add(found[0].Lo)
-	}
-	if want.max {
-		ends.Add(found[len(found)-1].Hi)
-	}
-	return ends
 }
 
 // inBox maps the loss of the selected mailbox to the end of the session.

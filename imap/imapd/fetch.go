@@ -33,6 +33,7 @@ type fetch struct {
 
 	changedSince *mailstore.ModSeq // CHANGEDSINCE
 	vanished     bool              // VANISHED
+	partial      *partialRange     // PARTIAL
 	needsModSeq  bool              // some answers tell mod-sequences
 	modSeqs      mailstore.Marks   // of the batch that is being answered
 }
@@ -171,6 +172,9 @@ func (f *fetch) has(name string) bool {
 
 // run answers for all messages, and counts those that are not there any more.
 func (f *fetch) run(uids mailstore.UIDSet) (missing int, err error) {
+	if f.changedSince == nil {
+		uids = f.page(uids)
+	}
 	if f.needsModSeq {
 		return f.withModSeqs(uids, f.answer)
 	}

@@ -91,6 +91,9 @@ func (r *resync) parseKnown(lex *wire.Lexer) (err error) {
 // knownSet reads a set without "*", which would not say what the client knows.
 func knownSet(lex *wire.Lexer) (wire.NumSet, error) {
 	set, err := lex.NumSet()
+	if set.Saved() {
+		return nil, bad("$ is not a UID that is known")
+	}
 	for _, r := range set {
 		if r.First == wire.Star || r.Last == wire.Star {
 			return nil, bad("* is not a UID that is known")

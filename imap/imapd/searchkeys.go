@@ -183,18 +183,10 @@ func (p *searchParser) sequence() (mailstore.Criteria, error) {
 	if err != nil {
 		return mailstore.Criteria{}, err
 	}
-	view := p.s.box.view
-	count := uint32(view.Len())
-	var uids mailstore.UIDSet
-	for _, r := range set.Within(count) {
-		if r.First > count {
-			break
-		}
-		for _, found := range view.UIDs(int(r.First), int(min(r.Last, count))) {
-			uids.AddRange(found.Lo, found.Hi)
-		}
+	if set.Saved() {
+		return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.savedResult()}, nil
 	}
-	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: uids}, nil
+	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.numbered(set)}, nil
 }
 
 func uidKey(p *searchParser) (mailstore.Criteria, error) {

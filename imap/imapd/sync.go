@@ -19,6 +19,7 @@ type mailbox struct {
 	watch    *mailstore.Watch // subscribed before view was loaded
 	told     mailstore.ModSeq // up to here the client was told all, expunges too
 	stale    bool             // the watch fired, and the news could not be fetched
+	saved    mailstore.UIDSet // what "$" stands for, see searchres.go
 }
 
 // unselect leaves the selected state, if the session is in it.

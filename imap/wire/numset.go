@@ -15,10 +15,16 @@ type NumRange struct{ First, Last uint32 }
 // Star is "*" in a NumRange. No message has the number 0.
 const Star = 0
 
+// Saved reports whether the set is "$", the result of an earlier search (RFC 5182
+// §2.1). Such a set has no ranges; every other set has one at least.
+func (s NumSet) Saved() bool { return s != nil && len(s) == 0 }
+
 // NumSet consumes a set. It takes as many ranges as the line has room for (20,000
-// UIDs in one line are common), eight octets of memory each. "$", the saved
-// search result of RFC 5182, is refused: that extension is not offered.
+// UIDs in one line are common), eight octets of memory each. "$" stands alone.
 func (l *Lexer) NumSet() (NumSet, error) {
+	if l.Accept('$') {
+		return NumSet{}, l.err
+	}
 	var set NumSet
 	for {
 		first, err := l.setNumber()

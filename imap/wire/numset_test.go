@@ -41,7 +41,7 @@ func TestNumSetWithin(t *testing.T) {
 }
 
 func TestNumSetRejects(t *testing.T) {
-	for _, s := range []string{"", "0", "0:1", "1:", ":1", "1,", ",1", "1:2:3", "-1", "4294967296", "a", "$", "1:*,", "99999999999999999999"} {
+	for _, s := range []string{"", "0", "0:1", "1:", ":1", "1,", ",1", "1:2:3", "-1", "4294967296", "a", "$1", "$,1", "1,$", "$:3", "1:*,", "99999999999999999999"} {
 		l := lexerOn(s)
 		set, err := l.NumSet()
 		if err == nil {
