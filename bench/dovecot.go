@@ -47,7 +47,7 @@ func startDovecot() (*server, error) {
 		}
 	}
 	return &server{name: "dovecot", smtp: loopback(d.smtp), imap: loopback(d.imap), imaps: loopback(d.imaps),
-		root: d.postfix.PID(), more: []int{d.dovecot.PID()}, stop: atEnd(d.stop)}, nil
+		root: d.postfix.PID(), more: []int{d.dovecot.PID()}, imports: d.importMaildir, stop: atEnd(d.stop)}, nil
 }
 
 type comparison struct {

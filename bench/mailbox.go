@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -36,43 +35,6 @@ func benchMailbox(o options) error {
 	fmt.Printf("mailbox of %d messages\n", o.n)
 	t.print()
 	return nil
-}
-
-// fill appends over several connections.
-func fill(s *server, n int) error {
-	return fillWith(s, n, func(conn int) func() []byte {
-		words := newCorpus(uint64(1000 + conn))
-		return func() []byte { return words.message(words.size(2000)) }
-	})
-}
-
-// fillConns is how many connections fill a mailbox.
-const fillConns = 8
-
-// fillWith fills with what each connection's writer gives.
-func fillWith(s *server, n int, writer func(conn int) func() []byte) error {
-	errs := make(chan error, fillConns)
-	var wg sync.WaitGroup
-	for i := range fillConns {
-		share := n / fillConns
-		if i == 0 {
-			share += n % fillConns
-		}
-		wg.Go(func() {
-			c, err := dialIMAP(s.imap, false, address(0))
-			if err != nil {
-				errs <- err
-				return
-			}
-			defer c.close()
-			if err := c.append("INBOX", writer(i), share); err != nil {
-				errs <- err
-			}
-		})
-	}
-	wg.Wait()
-	close(errs)
-	return <-errs
 }
 
 // step is a timed command; "first" steps are reported for round 0 alone.

@@ -22,11 +22,12 @@ type server struct {
 	smtp, imap, imaps string // addresses
 	pop3, http        string // Posthouse's
 	submission        string
-	root              int    // pid whose tree is measured
-	more              []int  // further roots (Dovecot beside Postfix)
-	database          string // Posthouse's, to see when the text packs are done
-	end               func() // ends the process and waits
-	stop              func() // and removes its folder
+	root              int                                                    // pid whose tree is measured
+	more              []int                                                  // further roots (Dovecot beside Postfix)
+	database          string                                                 // Posthouse's, to see when the text packs are done
+	imports           func(n int, writer func(conn int) func() []byte) error // Dovecot's way to fill a mailbox; nil: APPEND
+	end               func()                                                 // ends the process and waits
+	stop              func()                                                 // and removes its folder
 }
 
 const (
