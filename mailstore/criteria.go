@@ -35,6 +35,9 @@ const (
 	SearchSavedBefore                      // Date: saved before that day, UTC (RFC 8514)
 	SearchSavedOn                          // Date
 	SearchSavedSince                       // Date: saved that day or later
+	SearchOlder                            // Size: the internal date is that many seconds ago or earlier (RFC 5032)
+	SearchYounger                          // Size: that many seconds ago or later
+	SearchFuzzy                            // Sub[0], in which texts are looked for by words like theirs (RFC 6203)
 )
 
 // Criteria is a search program as a tree. Texts are UTF-8 as the client meant
@@ -47,5 +50,5 @@ type Criteria struct {
 	Field string
 	Text  string
 	Date  time.Time
-	Size  int64 // octets
+	Size  int64 // octets, or as the operator says
 }

@@ -113,6 +113,27 @@ func (q *search) plan(c *Criteria) node {
 		n.uses = usesColumns
 	case SearchHeader:
 		n.needle = message.Fold(c.Text)
+	case SearchOlder, SearchYounger:
+		n.uses, n.date = usesColumns, time.Now().Add(-time.Duration(c.Size)*time.Second)
+	case SearchFuzzy:
+		if len(c.Sub) > 0 {
+			defer func(was bool) { q.fuzzy = was }(q.fuzzy)
+			q.fuzzy = true
+			return q.plan(&c.Sub[0])
+		}
+		n.op = SearchAll
+	case SearchHeader, SearchBody, SearchText:
+		if words, ok := planFuzzy(c); ok && q.fuzzy {
+			return words
+		}
+		return q.planText(c, n)
+	}
+	return n
+}
+
+// planText is the plan of a key that looks for text.
+func (q *search) planText(c *Criteria, n node) node {
+	switch c.Op {
 		if place, ok := message.HeaderTextField(c.Field); ok {
 			n.place, n.uses = place, usesColumns
 		} else if message.IsFieldName(c.Field) {

@@ -76,6 +76,10 @@ func (c *condition) add(n node) {
 		c.write(savedDay+" = %s::date", c.arg(n.date))
 	case SearchSavedSince:
 		c.write(savedDay+" >= %s::date", c.arg(n.date))
+	case SearchOlder:
+		c.write("idate <= %s::timestamptz", c.arg(n.date))
+	case SearchYounger:
+		c.write("idate >= %s::timestamptz", c.arg(n.date))
 	case SearchHeader:
 		c.headers = true
 		if n.needle == "" {

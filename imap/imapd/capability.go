@@ -33,6 +33,7 @@ var extensions = []extension{
 	{imap.CapUnselect, loggedIn},     // RFC 3691
 	{imap.CapESearch, loggedIn},      // RFC 4731
 	{"SEARCHRES", loggedIn},          // RFC 5182
+	{"WITHIN", loggedIn},             // RFC 5032
 	{imap.CapStatusSize, loggedIn},   // RFC 8438
 	{condstore, loggedIn},            // RFC 7162
 	{qresync, loggedIn},
