@@ -21,3 +21,10 @@ func (s *Store) ForgetSearches(budget int64) { s.searches = newSearchCache(budge
 
 // SegmentFormat makes this binary one of another format.
 func SegmentFormat(step int16) { segmentFormat += step }
+
+// EditWalk measures words against one, up to the limit for it.
+func EditWalk(want string) (to func(word string) int, limit int) {
+	f := newFuzzyWord(want)
+	walk := newEditWalk(f)
+	return func(word string) int { return walk.to([]byte(word)) }, f.edits
+}

@@ -63,6 +63,7 @@ type search struct {
 	view *View
 
 	index *indexState // nil: texts were not asked for yet
+	fuzzy bool        // plan is inside of SearchFuzzy
 }
 
 // What deciding a node takes.
@@ -81,9 +82,10 @@ type node struct {
 	flags  Flags
 	date   time.Time
 	size   int64
-	place  int    // SearchHeader on a column: the field's place in hdr
-	field  string // SearchHeader on texts
-	needle string // folded
+	place  int        // SearchHeader on a column: the field's place in hdr
+	field  string     // SearchHeader on texts
+	needle string     // folded
+	fuzzy  *fuzzyWord // nil: the needle as it stands
 }
 
 // plan makes the tree ready: needles folded, keywords found, each node marked
@@ -111,8 +113,6 @@ func (q *search) plan(c *Criteria) node {
 	case SearchBefore, SearchOn, SearchSince, SearchSentBefore, SearchSentOn, SearchSentSince, SearchLarger, SearchSmaller,
 		SearchEmailID, SearchThreadID, SearchSavedBefore, SearchSavedOn, SearchSavedSince:
 		n.uses = usesColumns
-	case SearchHeader:
-		n.needle = message.Fold(c.Text)
 	case SearchOlder, SearchYounger:
 		n.uses, n.date = usesColumns, time.Now().Add(-time.Duration(c.Size)*time.Second)
 	case SearchFuzzy:
@@ -134,6 +134,8 @@ func (q *search) plan(c *Criteria) node {
 // planText is the plan of a key that looks for text.
 func (q *search) planText(c *Criteria, n node) node {
 	switch c.Op {
+	case SearchHeader:
+		n.needle = message.Fold(c.Text)
 		if place, ok := message.HeaderTextField(c.Field); ok {
 			n.place, n.uses = place, usesColumns
 		} else if message.IsFieldName(c.Field) {

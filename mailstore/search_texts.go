@@ -135,13 +135,14 @@ func compile(n node, leaves *[]textLeaf) func(mask uint64) bool {
 
 // textLeaf is one text to look for.
 type textLeaf struct {
-	header, body bool   // where
-	mark         []byte // of the field it has to be in; nil: anywhere
-	needle       []byte // folded; empty: the field has to be there
+	header, body bool       // where
+	mark         []byte     // of the field it has to be in; nil: anywhere
+	needle       []byte     // folded; empty: the field has to be there
+	fuzzy        *fuzzyWord // nil: the needle as it stands
 }
 
 func newTextLeaf(n node) textLeaf {
-	l := textLeaf{header: n.op != SearchBody, body: n.op != SearchHeader, needle: []byte(n.needle)}
+	l := textLeaf{header: n.op != SearchBody, body: n.op != SearchHeader, needle: []byte(n.needle), fuzzy: n.fuzzy}
 	if n.op == SearchHeader {
 		l.mark = message.FieldMark(n.field)
 	}
@@ -170,10 +171,11 @@ func inBodies(leaves []textLeaf) (mask uint64) {
 
 // matcher knows for each body which leaves match it.
 type matcher struct {
-	leaves []textLeaf
-	docs   *docTable
-	masks  []uint64 // by place in docs
-	seen   []uint8  // what of the body's texts was looked at
+	leaves  []textLeaf
+	docs    *docTable
+	masks   []uint64 // by place in docs
+	seen    []uint8  // what of the body's texts was looked at
+	tallies []tally  // by place, then leaf; nil: nothing is counted
 }
 
 // The texts of a message.
@@ -316,7 +318,16 @@ func (q *search) searchBody(m *matcher, blob, size int64, r io.ReaderAt) error {
 	if err != nil {
 		return fmt.Errorf("body %d: %w", blob, err)
 	}
-	if place := m.docs.place(blob, -1); place >= 0 {
+	place := m.docs.place(blob, -1)
+	if place < 0 {
+		return nil
+	}
+	if m.tallies != nil {
+		of := m.tallies[int(place)*len(m.leaves):]
+		add := func(leaf int, t tally) { of[leaf].add(t) }
+		m.tally(header, inHeaders(m.leaves), true, add)
+		m.tally(body, inBodies(m.leaves), false, add)
+	} else {
 		m.masks[place] |= m.look(header, inHeaders(m.leaves)) | m.look(body, inBodies(m.leaves))
 	}
 	return nil

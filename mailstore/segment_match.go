@@ -23,7 +23,9 @@ func wordPlans(leaves []textLeaf) (plans []wordPlan, whole bool) {
 			continue
 		}
 		p := wordPlan{leaf: i}
-		if p.pieces, p.exact = pieces(string(leaves[i].needle)); len(p.pieces) == 0 {
+		if fuzzy := leaves[i].fuzzy; fuzzy != nil {
+			p.pieces, p.exact = []piece{{fuzzy: fuzzy}}, true
+		} else if p.pieces, p.exact = pieces(string(leaves[i].needle)); len(p.pieces) == 0 {
 			return nil, true
 		}
 		plans = append(plans, p)
@@ -33,6 +35,9 @@ func wordPlans(leaves []textLeaf) (plans []wordPlan, whole bool) {
 
 // match gives the words that the piece matches, by their numbers, rising.
 func (s *segment) match(p *piece) (words []int32) {
+	if p.fuzzy != nil {
+		return s.matchFuzzy(p.fuzzy)
+	}
 	if p.first {
 		return s.matchFirst(p)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/bits"
 	"runtime"
 	"slices"
 
@@ -89,6 +90,9 @@ func decodePack(p *pack) ([]packText, error) {
 
 // find gives where in the texts from on the leaf matches next, or -1.
 func (l *textLeaf) find(texts []byte, from int) int {
+	if l.fuzzy != nil {
+		return l.findFuzzy(texts, from)
+	}
 	needle := l.needle
 	if len(needle) == 0 {
 		needle = l.mark
@@ -120,6 +124,7 @@ func (l *textLeaf) find(texts []byte, from int) int {
 // hit is what a pack says about a body.
 type hit struct {
 	place int32 // in matcher.masks
+	tally tally // where tallies are kept: of the leaf of the mask
 	mask  uint64
 }
 
@@ -151,11 +156,31 @@ func (m *matcher) searchTexts(texts []byte, blobs []int64, mask uint64, hits []h
 				break
 			}
 			if place := m.docs.place(blobs[k], -1); place >= 0 {
-				hits = append(hits, hit{place, 1 << i})
+				hits = append(hits, hit{place: place, mask: 1 << i})
 			}
 			from = ends[k]
 			k++
 		}
+	}
+	return hits
+}
+
+// hitsOf is searchTexts, or where tallies are kept counts.
+func (m *matcher) hitsOf(texts []byte, blobs []int64, mask uint64, head bool, hits []hit) []hit {
+	if m.tallies == nil {
+		return m.searchTexts(texts, blobs, mask, hits)
+	}
+	for _, blob := range blobs {
+		end := bytes.IndexByte(texts, 0)
+		if end < 0 {
+			break
+		}
+		if place := m.docs.place(blob, -1); place >= 0 {
+			m.tally(texts[:end], mask, head, func(leaf int, t tally) {
+				hits = append(hits, hit{place, t, 1 << leaf})
+			})
+		}
+		texts = texts[end+1:]
 	}
 	return hits
 }
@@ -256,6 +281,9 @@ func (q *search) scanPacks(m *matcher, head, body uint64, which string, args ...
 		r := <-results
 		for _, h := range r.hits {
 			m.masks[h.place] |= h.mask
+			if m.tallies != nil {
+				m.tallies[int(h.place)*len(m.leaves)+bits.TrailingZeros64(h.mask)].add(h.tally)
+			}
 		}
 		err = errors.Join(err, r.err)
 	}
@@ -315,13 +343,13 @@ func (m *matcher) lookInto(p *pack, head, body uint64, r *searched, buf []byte) 
 		if buf, err = packDecoder.DecodeAll(p.z, buf[:0]); err != nil {
 			return buf, err
 		}
-		r.hits = m.searchTexts(buf, p.blobs, body, r.hits)
+		r.hits = m.hitsOf(buf, p.blobs, body, false, r.hits)
 	}
 	if len(p.heads) > 0 {
 		if buf, err = packDecoder.DecodeAll(p.heads, buf[:0]); err != nil {
 			return buf, err
 		}
-		r.hits = m.searchTexts(buf, p.blobs, head, r.hits)
+		r.hits = m.hitsOf(buf, p.blobs, head, true, r.hits)
 	}
 	return buf, nil
 }

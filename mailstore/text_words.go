@@ -141,7 +141,8 @@ func eachPair(text []byte, i, n int, f func([]byte)) (end int) {
 // with, ends with, or is.
 type piece struct {
 	text        string
-	first, last bool // it begins the word; it ends it
+	first, last bool       // it begins the word; it ends it
+	fuzzy       *fuzzyWord // not nil: it is like the word
 }
 
 // pattern is the piece as it stands in a vocabulary, where 0x00 parts the words.
@@ -169,16 +170,16 @@ func pieces(needle string) (list []piece, exact bool) {
 		switch class {
 		case inWord:
 			end += endOfRun(text[end:])
-			list = append(list, piece{string(text[i:end]), i > 0, end < len(text)})
+			list = append(list, piece{text: string(text[i:end]), first: i > 0, last: end < len(text)})
 		case inPairs:
 			var words []string
 			end = eachPair(text, i, n, func(w []byte) { words = append(words, string(w)) })
 			if _, size := utf8.DecodeRuneInString(words[0]); size == len(words[0]) {
-				list = append(list, piece{words[0], i > 0, end < len(text)})
+				list = append(list, piece{text: words[0], first: i > 0, last: end < len(text)})
 				break
 			}
 			for _, w := range words {
-				list = append(list, piece{w, true, true})
+				list = append(list, piece{text: w, first: true, last: true})
 			}
 		}
 		if exact = i == 0 && end == len(text) && len(list) == 1; exact {

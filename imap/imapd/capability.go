@@ -32,6 +32,7 @@ var extensions = []extension{
 	{imap.CapListStatus, loggedIn},   // RFC 5819
 	{imap.CapUnselect, loggedIn},     // RFC 3691
 	{imap.CapESearch, loggedIn},      // RFC 4731
+	{"SEARCH=FUZZY", loggedIn},       // RFC 6203
 	{"SEARCHRES", loggedIn},          // RFC 5182
 	{"WITHIN", loggedIn},             // RFC 5032
 	{imap.CapStatusSize, loggedIn},   // RFC 8438

@@ -29,11 +29,17 @@ func (s *session) search(ctx context.Context, c *command, want *searchReturn) (f
 		want.extended, want.all = true, true
 	}
 	criteria, err := p.program()
+	if err == nil && want.relevancy && p.fuzzy == 0 {
+		err = errNoFuzzy
+	}
 	if err != nil {
 		return found, err
 	}
 	if err := s.slowly(ctx, c, func(ctx context.Context) (err error) {
-		found.set, err = s.srv.Store.Search(ctx, s.acct(), s.box.id, s.box.view, &criteria)
+		found.set, err = s.srv.Store.Search(ctx, s.box.account, s.box.id, s.box.view, &criteria)
+		if err == nil {
+			err = want.score(ctx, s, s.box, &criteria, found)
+		}
 		return err
 	}); err != nil {
 		return found, err

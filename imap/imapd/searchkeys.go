@@ -21,6 +21,7 @@ type searchParser struct {
 
 	ctx     context.Context // for keys that ask the database
 	modSeqs int             // MODSEQ keys: the answer tells mod-sequences
+	fuzzy   int             // FUZZY keys: the answer may tell the relevancy
 
 	word string // name of the next key, when it was read ahead
 }

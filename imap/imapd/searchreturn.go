@@ -14,6 +14,9 @@ type searchReturn struct {
 	save    bool          // searchres.go
 	partial *partialRange // partial.go
 	update  bool          // context.go
+
+	relevancy bool    // fuzzy.go
+	scores    []uint8 // of the messages told, in the order of the answer
 }
 
 // returnOptions are the words of RETURN (…). Those of extensions are added by the
@@ -149,6 +152,7 @@ func (s *session) writeESearch(correlator string, uid bool, want *searchReturn, 
 	if want.partial != nil {
 		want.partial.write(s.enc, found)
 	}
+	s.writeRelevancy(want)
 	if top > 0 { // last (RFC 4731 §3.2)
 		s.enc.Raw(" MODSEQ ")
 		s.enc.Number(uint64(top))
