@@ -16,8 +16,8 @@ import (
 // appendHead takes the mailbox locks. An item of which one mailbox is not free
 // (with SKIP LOCKED), or is gone, is left out whole.
 const appendHead = `WITH doc AS (SELECT * FROM unnest($1::int[], $2::bigint[], $3::timestamptz[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8::text[],
-    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bytea[], $17::bytea[], $31::date[], $32::text[])
-    AS t(item, blob, sent, env, bs, hw, parts, preview, ss, sf, st, df, dt, hdr, raw, sha, frame, sent_on, sc)),
+    $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bytea[], $17::bytea[], $31::date[], $32::text[], $34::bytea[])
+    AS t(item, blob, sent, env, bs, hw, parts, preview, ss, sf, st, df, dt, hdr, raw, sha, frame, sent_on, sc, tk)),
  tgt AS (SELECT * FROM unnest($18::int[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bytea[], $24::bigint[], $25::timestamptz[],
     $26::bigint[], $27::text[], $28::bytea[], $29::bigint[], $33::smallint[]) WITH ORDINALITY
     AS t(item, acct, mb, email, thread, prefix, size, idate, flags, uidl, key, attempt, idate_zone, ord)),
@@ -46,8 +46,8 @@ const appendRows = `
     SELECT blob, raw, 1, CASE WHEN frame IS NULL THEN 0 ELSE 1 END, sha FROM doc WHERE raw IS NOT NULL AND item IN (SELECT item FROM put)),
  f AS (INSERT INTO blob_chunk (blob_id, seq, data) SELECT blob, 0, frame FROM doc WHERE frame IS NOT NULL AND item IN (SELECT item FROM put)),
  m AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, idate_zone, sent_at, sent_on, env, bodystructure, hdr_wire, parts,
-      preview, sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, uidl)
-    SELECT acct, mb, uid, blob, email, thread, prefix, size, idate, idate_zone, sent, sent_on, env, bs, hw, parts, preview, ss, sf, st, sc, df, dt, hdr, uidl FROM put JOIN doc USING (item))
+      preview, sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, uidl, thread_keys)
+    SELECT acct, mb, uid, blob, email, thread, prefix, size, idate, idate_zone, sent, sent_on, env, bs, hw, parts, preview, ss, sf, st, sc, df, dt, hdr, uidl, tk FROM put JOIN doc USING (item))
  SELECT ord, uid, modseq, uidvalidity FROM put`
 
 const (
@@ -68,7 +68,7 @@ type rowSet struct {
 	df, dt                  []string
 	hdr                     []string
 	raw                     []*int64
-	sha, frame              [][]byte
+	sha, frame, threadKeys  [][]byte
 	// targets
 	of                      []*target
 	ofItem                  []int32
@@ -133,6 +133,7 @@ func (r *rowSet) addDocument(n int32, it *item, withBlob bool) {
 	r.sent = append(r.sent, sent)
 	r.env, r.bs = append(r.env, notNil(p.Envelope)), append(r.bs, notNil(p.BodyStructure))
 	r.hw, r.parts = append(r.hw, notNil(p.HeaderSubset)), append(r.parts, notNil(p.Parts))
+	r.threadKeys = append(r.threadKeys, p.ThreadKeys)
 	r.preview, r.hdr = append(r.preview, cleanText(p.Preview)), append(r.hdr, cleanText(p.HeaderText))
 	r.ss = append(r.ss, cleanText(p.SortSubject))
 	r.sf, r.st, r.sc = append(r.sf, cleanText(p.SortFrom)), append(r.st, cleanText(p.SortTo)), append(r.sc, cleanText(p.SortCc))
@@ -158,7 +159,7 @@ func (r *rowSet) queue(b *pgx.Batch, sql string, node int32, put *int, more ...a
 	args := append([]any{r.item, r.blob, r.sent, r.env, r.bs, r.hw, r.parts, r.preview, r.ss, r.sf, r.st, r.df, r.dt, r.hdr, r.raw, r.sha, r.frame,
 		r.ofItem, r.acct, r.mb, r.email, r.thread, r.prefix, r.size, r.idate, r.flags, r.uidl, r.key, r.attempt, node,
 		r.sent, r.sc, // sent_on is the day in the zone that the field gives
-		r.idateZone,
+		r.idateZone, r.threadKeys,
 	}, more...)
 	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
 		var ord int64

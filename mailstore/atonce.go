@@ -16,8 +16,8 @@ import (
 const appendWantAtOnce = `),
  bad AS MATERIALIZED (SELECT item FROM tgt WHERE mb NOT IN (SELECT id FROM lck)
    UNION SELECT tgt.item FROM tgt, LATERAL (SELECT FROM account WHERE id = tgt.acct AND (quota_bytes IS NOT NULL OR quota_messages IS NOT NULL) OFFSET 0) limited
-   UNION SELECT tgt.item FROM tgt, LATERAL (SELECT FROM delivery WHERE key = tgt.key AND at > now() - $37::interval LIMIT 1) earlier),
- ref AS MATERIALIZED (SELECT * FROM unnest($34::bigint[], $35::bigint[], $36::bytea[]) AS t(ord, acct, hash)),
+   UNION SELECT tgt.item FROM tgt, LATERAL (SELECT FROM delivery WHERE key = tgt.key AND at > now() - $38::interval LIMIT 1) earlier),
+ ref AS MATERIALIZED (SELECT * FROM unnest($35::bigint[], $36::bigint[], $37::bytea[]) AS t(ord, acct, hash)),
  old AS MATERIALIZED (SELECT ref.ord, min(t.thread_id) AS thread FROM ref,
    LATERAL (SELECT thread_id FROM thread_ref WHERE account_id = ref.acct AND msgid_hash = ref.hash LIMIT 1) t GROUP BY ref.ord),
  want AS MATERIALIZED (SELECT item, acct, mb, email, least(tgt.thread, old.thread) AS thread, prefix, size, idate, flags, uidl, key, attempt, idate_zone, ord,

@@ -122,9 +122,9 @@ const sqlCopiesTail = ` AS flags FROM msg_state WHERE account_id = $1 AND mailbo
  ch AS (INSERT INTO mailbox_change (account_id, mailbox_id, modseq, kind, uids) SELECT $3, $4, modseq, 'A', int8multirange(int8range(first, first + n)) FROM upd),
  td AS (INSERT INTO text_todo (account_id, blob_id) SELECT DISTINCT $3::bigint, blob_id FROM mes WHERE $1::bigint <> $3::bigint ON CONFLICT DO NOTHING),
  ms AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, idate_zone, sent_at, sent_on, env, bodystructure, hdr_wire, parts, preview,
-      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr)
+      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, thread_keys)
     SELECT $3, $4, first + rn, blob_id, email_id, thread_id, prefix, size, idate, idate_zone, sent_at, sent_on, env, bodystructure, hdr_wire, parts, preview,
-      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr FROM mes, upd)
+      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, thread_keys FROM mes, upd)
  SELECT mes.uid, first + rn FROM mes, upd ORDER BY rn`
 
 func insertCopies(ctx context.Context, tx pgx.Tx, from, to Mailbox, uids UIDSet, flagSQL string) (src, dst []UID, err error) {

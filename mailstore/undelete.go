@@ -18,9 +18,9 @@ const sqlUndelete = `WITH del AS (DELETE FROM expunged WHERE account_id = $1 AND
  st AS (INSERT INTO msg_state (account_id, mailbox_id, uid, flags, modseq) SELECT $1, $2, first + rn, flags, modseq FROM mes, upd),
  ch AS (INSERT INTO mailbox_change (account_id, mailbox_id, modseq, kind, uids) SELECT $1, $2, modseq, 'A', int8multirange(int8range(first, first + n)) FROM upd),
  ms AS (INSERT INTO message (account_id, mailbox_id, uid, blob_id, email_id, thread_id, prefix, size, idate, idate_zone, sent_at, sent_on, env, bodystructure, hdr_wire, parts, preview,
-      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr)
+      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, thread_keys)
     SELECT $1, $2, first + rn, blob_id, email_id, thread_id, prefix, size, idate, idate_zone, sent_at, sent_on, env, bodystructure, hdr_wire, parts, preview,
-      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr FROM mes, upd)
+      sort_subject, sort_from, sort_to, sort_cc, display_from, display_to, hdr, thread_keys FROM mes, upd)
  SELECT mes.uid, first + rn, email_id, modseq FROM mes, upd ORDER BY rn`
 
 // Undelete brings back expunged messages of a mailbox within the grace period:

@@ -30,6 +30,7 @@ type Parsed struct {
 	HeaderText string    // folded From, To, Cc, Bcc and Subject, see HeaderTextField
 
 	MessageID  string   // with its angle brackets, or empty
+	ThreadKeys []byte   // see ThreadKeys
 	References []string // ids of References, else the first of In-Reply-To, oldest first
 }
 
@@ -69,7 +70,9 @@ func (p *Parsed) readHeader(header []byte, env *envelopeFields) {
 	if ids := messageIDs(nil, env.messageID, 1); len(ids) > 0 {
 		p.MessageID = ids[0]
 	}
-	p.References = references(header, env.inReplyTo)
+	refs, _ := Field(header, "references")
+	p.References = references([]byte(refs), env.inReplyTo)
+	p.ThreadKeys = threadKeys(env.messageID, []byte(refs), env.inReplyTo, p.IsReply)
 }
 
 const (
@@ -79,13 +82,11 @@ const (
 
 // references are the ids of the References field, else the first id of
 // In-Reply-To (RFC 5256 §3).
-func references(header, inReplyTo []byte) []string {
-	list, _ := Field(header, "references")
-	ids := messageIDs(nil, []byte(list), 1)
+func references(all, inReplyTo []byte) []string {
+	ids := messageIDs(nil, all, 1)
 	if len(ids) == 0 {
 		return messageIDs(nil, inReplyTo, 1)
 	}
-	all := []byte(list)
 	from := len(all)
 	for n := 0; n < maxReferences && from > 0; n++ {
 		from = max(bytes.LastIndexByte(all[:from], '<'), 0)
