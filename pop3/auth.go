@@ -2,7 +2,6 @@ package pop3
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ func (s *session) client() directory.Client {
 	c := directory.Client{Remote: s.remote, Protocol: "pop3", TLS: s.tls != nil}
 	if s.tls != nil {
 		cs := s.tls.ConnectionState()
-		c.TLSState = &cs
+		c.TLSState, c.Certificate = &cs, s.cert
 	}
 	return c
 }
@@ -54,12 +53,12 @@ func (s *session) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(30*time.Second, s.srv.Timeouts.Login))
 	defer cancel()
 	s.conn.deadline(time.Now().Add(time.Minute))
-	c := tls.Server(s.conn, s.srv.TLS)
-	if err := c.HandshakeContext(ctx); err != nil {
+	c, cert, err := s.srv.tls.Handshake(ctx, s.conn)
+	if err != nil {
 		s.log.Debug("TLS handshake failed", "event", "pop3.tls", "error", err)
 		return err
 	}
-	s.tls = c
+	s.tls, s.cert = c, cert
 	s.lines = newLines(s.conn, c)
 	return nil
 }
@@ -185,6 +184,8 @@ func (s *session) login(ctx context.Context, a directory.Account, err error) {
 		return
 	case errors.Is(err, directory.ErrBadCredentials):
 		s.fail("[AUTH] Wrong name or password") // RFC 3206 §4
+	case errors.Is(err, directory.ErrChannelBinding):
+		s.fail("[AUTH] The channel binding does not fit this connection")
 	case errors.Is(err, directory.ErrDisabled):
 		s.fail("[SYS/PERM] This account is disabled")
 	case throttled:

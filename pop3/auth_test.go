@@ -17,7 +17,7 @@ func TestCapa(t *testing.T) {
 	c := s.dial()
 	c.Play("C: CAPA\nS: +OK Capabilities follow\n" + capaAlways + "S: STLS\nS: EXPIRE 1 USER\nS: IMPLEMENTATION Posthouse\nS: .")
 	c.Play("C: STLS\nS: +OK Begin TLS negotiation now\nTLS\nC: CAPA\nS: +OK Capabilities follow\n" + capaAlways +
-		"S: USER\nS: SASL SCRAM-SHA-256 PLAIN\nS: EXPIRE 1 USER\nS: IMPLEMENTATION Posthouse\nS: .")
+		"S: USER\nS: SASL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN\nS: EXPIRE 1 USER\nS: IMPLEMENTATION Posthouse\nS: .")
 	c.Play("C: USER " + aliceName + "\nS: +OK Send PASS\nC: PASS " + password + "\nS: +OK «*»\nC: capa\nS: +OK Capabilities follow\n" +
 		capaAlways + "S: EXPIRE NEVER\nS: IMPLEMENTATION Posthouse\nS: .\nC: CAPA x\nS: -ERR CAPA takes no argument\nC: QUIT\nS: +OK «*»\nEOF")
 }

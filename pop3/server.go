@@ -55,6 +55,7 @@ func (t *Timeouts) fill() {
 type Server struct {
 	Config
 	door *door.Door
+	tls  *door.TLS // nil without a certificate
 }
 
 // New makes a server.
@@ -63,11 +64,10 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.TLS != nil { // RFC 7301: a client of another protocol that was led here is refused
-		c.TLS = c.TLS.Clone()
-		c.TLS.NextProtos = []string{"pop3"}
-	}
 	s := &Server{Config: c}
+	if c.TLS != nil {
+		s.tls = door.NewTLS(c.TLS, "pop3")
+	}
 	s.door = door.New(door.Config{
 		Protocol: "pop3", Full: "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
 		Gate: c.Admission, Proxies: c.TrustedProxies, Log: c.Log,

@@ -56,9 +56,10 @@ const (
 // expel.
 type session struct {
 	srv    *Server
-	conn   *conn     // below TLS
-	tls    *tls.Conn // nil without TLS
-	*lines           // over TLS when there is TLS
+	conn   *conn            // below TLS
+	tls    *tls.Conn        // nil without TLS
+	cert   *tls.Certificate // shown in the handshake
+	*lines                  // over TLS when there is TLS
 	remote netip.Addr
 	log    *slog.Logger
 	start  time.Time

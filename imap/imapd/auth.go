@@ -25,7 +25,7 @@ func (s *session) client() directory.Client {
 	c := directory.Client{Remote: s.remote, Protocol: "imap"}
 	if s.tls != nil {
 		state := s.tls.ConnectionState()
-		c.TLS, c.TLSState = true, &state
+		c.TLS, c.TLSState, c.Certificate = true, &state, s.cert
 	}
 	return c
 }
@@ -169,7 +169,7 @@ func (s *session) failedLogin(err error) error {
 	if errors.Is(err, directory.ErrMalformed) {
 		return bad("Malformed response")
 	}
-	if errors.Is(err, directory.ErrBadCredentials) || errors.Is(err, directory.ErrDisabled) {
+	if errors.Is(err, directory.ErrBadCredentials) || errors.Is(err, directory.ErrDisabled) || errors.Is(err, directory.ErrChannelBinding) {
 		s.log.Info("login failed", "event", "imap.login", "error", err)
 		if s.failures++; s.failures >= maxFailures {
 			return bye(imap.ResponseCodeAuthenticationFailed, "Too many failed logins")

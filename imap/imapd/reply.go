@@ -71,5 +71,6 @@ var refusals = []struct {
 	{mailstore.ErrInUse, imap.ResponseCodeInUse, "In use by another session"},
 	{mailstore.ErrGone, "EXPUNGEISSUED", "Some of the messages have been deleted"},
 	{directory.ErrBadCredentials, imap.ResponseCodeAuthenticationFailed, "Wrong user name or password"},
+	{directory.ErrChannelBinding, imap.ResponseCodeAuthenticationFailed, "The channel binding does not fit this connection"},
 	{directory.ErrDisabled, imap.ResponseCodeAuthorizationFailed, "The account is disabled"},
 }

@@ -64,6 +64,7 @@ func (t *Timeouts) fill() {
 type Server struct {
 	Config
 	door        *door.Door
+	tls         *door.TLS // nil without a certificate
 	revocations *revocations
 	recents     recents
 }
@@ -77,12 +78,10 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.TLS != nil {
-		// A client that insists on another protocol is refused (ALPACA, RFC 7301).
-		c.TLS = c.TLS.Clone()
-		c.TLS.NextProtos = []string{"imap"}
-	}
 	s := &Server{Config: c, revocations: newRevocations(c.Directory)}
+	if c.TLS != nil {
+		s.tls = door.NewTLS(c.TLS, "imap")
+	}
 	s.door = door.New(door.Config{
 		Protocol: "imap", Full: "* BYE [LIMIT] Too many connections, try again later\r\n",
 		Gate: c.Admission, Proxies: c.TrustedProxies, Log: c.Log,

@@ -27,8 +27,9 @@ import (
 // conn.poke.
 type session struct {
 	srv    *Server
-	conn   *conn     // below TLS
-	tls    *tls.Conn // nil without TLS
+	conn   *conn            // below TLS
+	tls    *tls.Conn        // nil without TLS
+	cert   *tls.Certificate // shown in the handshake
 	lex    *wire.Lexer
 	enc    *wire.Encoder
 	remote netip.Addr
@@ -180,12 +181,12 @@ func (s *session) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, min(s.srv.Timeouts.Command, 30*time.Second))
 	defer cancel()
 	s.conn.wait(s.srv.Timeouts.Silence) // a drain need not wait for a peer that never ends its half
-	t := tls.Server(s.conn, s.srv.TLS)
-	if err := t.HandshakeContext(ctx); err != nil {
+	t, cert, err := s.srv.tls.Handshake(ctx, s.conn)
+	if err != nil {
 		s.log.Debug("handshake failed", "event", "imap.tls", "error", err)
 		return err
 	}
-	s.tls = t
+	s.tls, s.cert = t, cert
 	s.attach(t)
 	return nil
 }

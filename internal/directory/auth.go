@@ -23,6 +23,9 @@ type Client struct {
 	Protocol string // "smtp", "imap", "pop3", "http"
 	TLS      bool
 	TLSState *tls.ConnectionState // nil without TLS; for channel binding
+	// Certificate is the one that the server showed, for channel binding by
+	// tls-server-end-point; nil: not known.
+	Certificate *tls.Certificate
 }
 
 // Throttled says that the client guessed too often. The password was not looked at.

@@ -26,6 +26,7 @@ var (
 	ErrDisabled       = errors.New("account disabled")       // only ever told to who knows the password
 	ErrMalformed      = errors.New("malformed SASL message") // an exchange that broke its mechanism's grammar
 	ErrMechanism      = errors.New("unknown SASL mechanism")
+	ErrChannelBinding = errors.New("channel binding failed") // an exchange bound to another connection than this, or to nothing where it could be
 	ErrNoKey          = errors.New("the site's secret key is needed, and is not here: run this on a machine of the site, or copy the file secret_key from its data folder")
 )
 

@@ -16,7 +16,7 @@ func (d *Directory) report(c Client, l *login, err error, took time.Duration) {
 	_, throttled := errors.AsType[*Throttled](err)
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrBadCredentials):
+	case errors.Is(err, ErrBadCredentials), errors.Is(err, ErrChannelBinding):
 		level, result = slog.LevelInfo, "bad"
 	case errors.Is(err, ErrDisabled):
 		level, result = slog.LevelInfo, "disabled"

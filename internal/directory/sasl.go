@@ -3,7 +3,6 @@ package directory
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"strings"
 	"time"
@@ -17,10 +16,15 @@ import (
 // protocol to decide. LOGIN works everywhere, but only SMTP clients that know
 // nothing else need to be told.
 func (d *Directory) Mechanisms(c Client) []string {
-	if c.Protocol == "smtp" {
-		return []string{"SCRAM-SHA-256", "PLAIN", "LOGIN"}
+	var list []string
+	if c.binds() {
+		list = append(list, scramPlus)
 	}
-	return []string{"SCRAM-SHA-256", "PLAIN"}
+	list = append(list, scramPlain)
+	if c.Protocol == "smtp" {
+		return append(list, "PLAIN", "LOGIN")
+	}
+	return append(list, "PLAIN")
 }
 
 // MaxResponse bounds a client's response in octets, decoded; more is ErrMalformed.
@@ -37,6 +41,7 @@ type Exchange struct {
 	login *login                    // SCRAM
 	conv  *scram.ServerConversation // SCRAM
 	nonce string                    // SCRAM
+	plus  bool                      // SCRAM: with channel binding
 	start time.Time
 }
 
@@ -49,8 +54,13 @@ func (d *Directory) NewExchange(mech string, c Client) (*Exchange, error) {
 		x.step = x.plain
 	case "LOGIN":
 		x.step = x.loginUser
-	case "SCRAM-SHA-256":
+	case scramPlain:
 		x.step = x.scramFirst
+	case scramPlus:
+		if !c.binds() {
+			return nil, fmt.Errorf("%s without TLS: %w", scramPlus, ErrMechanism)
+		}
+		x.plus, x.step = true, x.scramFirst
 	default:
 		return nil, fmt.Errorf("%q: %w", mech, ErrMechanism)
 	}
@@ -61,7 +71,7 @@ func (d *Directory) NewExchange(mech string, c Client) (*Exchange, error) {
 // challenge to send. nil says that the client sent no initial response; one
 // that is there but empty ("=") is not nil. When done is true there is nothing
 // more to send but the protocol's OK, and Account says who it is. Errors are
-// those of Authenticate and ErrMalformed; the exchange is over then.
+// those of Authenticate, ErrMalformed and ErrChannelBinding; the exchange is over then.
 //
 // A client that cancels with "*" is the caller's to answer; the exchange is
 // then dropped and costs nothing.
@@ -118,91 +128,7 @@ func (x *Exchange) loginPassword(ctx context.Context, response []byte) ([]byte, 
 	return x.check(ctx, x.user, string(response))
 }
 
-// scramFirst answers client-first with salt and iterations (RFC 5802 §5). For a
-// user who does not exist they are the site's to invent, the same every time.
-func (x *Exchange) scramFirst(ctx context.Context, response []byte) ([]byte, bool, error) {
-	if response == nil {
-		return []byte{}, false, nil
-	}
-	var lookup error
-	server, err := scram.SHA256.NewServer(func(user string) (scram.StoredCredentials, error) {
-		if x.login, lookup = x.d.newLogin(ctx, user); lookup == nil {
-			lookup = x.d.scramRead(ctx, x.login, x.client, "")
-		}
-		return x.d.scramCredentials(x.login), lookup
-	})
-	if err != nil {
-		return nil, false, fmt.Errorf("SCRAM: %w", err)
-	}
-	x.conv = server.NewConversation()
-	challenge, err := x.conv.Step(string(response))
-	switch {
-	case lookup != nil:
-		return nil, false, x.failed(lookup)
-	case err != nil:
-		return nil, false, ErrMalformed
-	}
-	x.nonce = challenge
-	x.step = x.scramFinal
-	return []byte(challenge), false, nil
-}
-
-// scramRead reads the login and the counts; an attempt that is refused hears so at once.
-func (d *Directory) scramRead(ctx context.Context, l *login, c Client, guess string) error {
-	at := d.throttle.enter(c, l.name, guess)
-	defer at.leave()
-	return d.read(ctx, l, at)
-}
-
-func (d *Directory) scramCredentials(l *login) scram.StoredCredentials {
-	if l == nil {
-		return scram.StoredCredentials{}
-	}
-	s := l.secrets
-	if s.argon2id == "" {
-		s.salt, s.iterations = mac(d.hasher.scram, l.name)[:saltLen], scramIterations
-		s.storedKey = make([]byte, sha256.Size) // no client key has this hash
-		s.serverKey = make([]byte, sha256.Size)
-	}
-	return scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(s.salt), Iters: s.iterations},
-		StoredKey:  s.storedKey, ServerKey: s.serverKey,
-	}
-}
-
-// scramFinal checks the client's proof. Many exchanges may have begun before
-// one failed, so the counts are asked for again.
-func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, bool, error) {
-	epoch := x.login.epoch
-	at := x.d.throttle.enter(x.client, x.login.name, x.nonce)
-	defer at.leave()
-	if err := x.d.read(ctx, x.login, at); err != nil {
-		return nil, false, x.failed(err)
-	}
-	challenge, err := x.conv.Step(string(response))
-	ok := err == nil && x.conv.Valid() && x.login.exists && x.login.secrets.argon2id != "" && x.login.epoch == epoch
-	if err == nil && x.conv.AuthzID() != "" && !strings.EqualFold(x.conv.AuthzID(), x.conv.Username()) {
-		ok = false
-	}
-	a, err := x.d.finish(ctx, x.login, at, ok)
-	if err != nil {
-		return nil, false, x.failed(err)
-	}
-	x.account = a
-	x.step = x.scramDone
-	x.d.report(x.client, x.login, nil, time.Since(x.start))
-	return []byte(challenge), false, nil
-}
-
 func (x *Exchange) failed(err error) error {
 	x.d.report(x.client, x.login, err, time.Since(x.start))
 	return err
-}
-
-// scramDone takes the empty response to server-final.
-func (x *Exchange) scramDone(_ context.Context, response []byte) ([]byte, bool, error) {
-	if len(response) > 0 {
-		return nil, false, ErrMalformed
-	}
-	return nil, true, nil
 }

@@ -58,7 +58,7 @@ func TestPlainAndLogin(t *testing.T) {
 		{"LOGIN", [][]byte{nil, b("alice"), b("no")}, ErrBadCredentials, "[Username: Password:]"},
 		{"LOGIN", [][]byte{nil, b("")}, ErrMalformed, "[Username:]"},
 		{"SCRAM-SHA-256", [][]byte{nil, b("rubbish")}, ErrMalformed, "[]"},
-		{"SCRAM-SHA-256", [][]byte{b("p=tls-unique,,n=alice,r=abc")}, ErrMalformed, ""},
+		{"SCRAM-SHA-256", [][]byte{b("p=tls-unique,,n=alice,r=abc")}, ErrChannelBinding, ""},
 		{"SCRAM-SHA-256", [][]byte{b("n,,n=al=ice,r=abc")}, ErrMalformed, ""},
 		{"SCRAM-SHA-256", [][]byte{b("n,,m=x,n=alice,r=abc")}, ErrMalformed, ""},
 		{"SCRAM-SHA-1", nil, ErrMechanism, ""},

@@ -57,6 +57,9 @@ func (c *conn) loginFailed(err error) error {
 	case errors.Is(err, directory.ErrBadCredentials):
 		result, e = "failed", &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "Bad user name or password"}
 		c.failures++
+	case errors.Is(err, directory.ErrChannelBinding): // RFC 4954 §6: as a login that failed
+		result, e = "failed", &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "The channel binding does not fit this connection"}
+		c.failures++
 	case errors.Is(err, directory.ErrDisabled): // RFC 5248
 		result, e = "failed", &smtp.SMTPError{Code: 525, EnhancedCode: smtp.EnhancedCode{5, 7, 13}, Message: "Account disabled"}
 		c.failures++

@@ -3,7 +3,6 @@ package smtpd
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/netip"
 	"time"
@@ -102,8 +101,8 @@ func (c *conn) handshake() error {
 		return err
 	}
 	defer c.arrived()
-	t := tls.Server(c.sock, c.srv.cfg.TLS)
-	if err := t.HandshakeContext(ctx); err != nil {
+	t, cert, err := c.srv.tls.Handshake(ctx, c.sock)
+	if err != nil {
 		c.dead.Store(true)
 		events.SMTPRejected.WithLabelValues("tls").Inc()
 		c.log.Info("TLS handshake failed", "event", "smtp.tls", "error", err.Error())
@@ -113,7 +112,7 @@ func (c *conn) handshake() error {
 	c.sock = t
 	c.mu.Unlock()
 	c.out.Reset(t)
-	c.client.TLS, c.client.TLSState = true, tlsState(t)
+	c.client.TLS, c.client.TLSState, c.client.Certificate = true, tlsState(t), cert
 	return nil
 }
 

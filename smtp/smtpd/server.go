@@ -14,6 +14,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"posthouse/internal/door"
 	"posthouse/internal/events"
 )
 
@@ -21,6 +22,7 @@ import (
 type Server struct {
 	cfg  Config
 	dir  accounts
+	tls  *door.TLS // nil without a certificate
 	name names
 	log  *slog.Logger
 	ctx  context.Context // of all work for clients; cancelled when a drain runs out of time
@@ -51,14 +53,13 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("smtpd: a hostname and a deliverer are needed")
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	if cfg.TLS != nil && len(cfg.TLS.NextProtos) == 0 {
-		// A client that asks for HTTP by ALPN is refused in the handshake
-		// (ALPACA); one that does not use ALPN is not concerned.
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.NextProtos = []string{"smtp"}
-	}
 	s := &Server{cfg: cfg, log: cfg.Log, conns: make(map[*conn]struct{}),
 		name: names{ask: cfg.Reverse, of: make(map[netip.Addr]*name)}}
+	if cfg.TLS != nil {
+		// A client that asks for HTTP by ALPN is refused in the handshake
+		// (ALPACA); one that does not use ALPN is not concerned.
+		s.tls = door.NewTLS(cfg.TLS, "smtp")
+	}
 	if cfg.Directory != nil {
 		s.dir = siteAccounts{cfg.Directory}
 	}
