@@ -20,11 +20,17 @@ type CopyResult struct {
 // flags and prefix are kept. ErrNoMailbox (TRYCREATE), ErrOverQuota,
 // ErrTooManyKeywords.
 func (s *Store) Copy(ctx context.Context, srcAcct AccountID, src MailboxID, uids UIDSet, dstAcct AccountID, dst string) (CopyResult, error) {
+	return s.CopyKeeping(ctx, srcAcct, src, uids, dstAcct, dst, AllFlags)
+}
+
+// CopyKeeping is Copy that gives the copies only those of their flags that are in
+// keep: who copies may not be allowed to set the others there.
+func (s *Store) CopyKeeping(ctx context.Context, srcAcct AccountID, src MailboxID, uids UIDSet, dstAcct AccountID, dst string, keep Flags) (CopyResult, error) {
 	uids, err := s.existing(ctx, srcAcct, src, uids)
 	if err != nil {
 		return CopyResult{}, dbError("copy messages", err)
 	}
-	c := copying{srcAcct: srcAcct, src: src, dstAcct: dstAcct, dst: dst}
+	c := copying{srcAcct: srcAcct, src: src, dstAcct: dstAcct, dst: dst, keep: keep}
 	res, err := s.copyPart(ctx, &c, uids)
 	if err == nil && len(res.Dst) > 0 {
 		s.changed(res.Mailbox)
@@ -35,10 +41,15 @@ func (s *Store) Copy(ctx context.Context, srcAcct AccountID, src MailboxID, uids
 // Move moves messages (RFC 6851), at most 1,000 a transaction: when it fails,
 // the result says what was moved before. Errors are those of Copy.
 func (s *Store) Move(ctx context.Context, srcAcct AccountID, src MailboxID, uids UIDSet, dstAcct AccountID, dst string) (res CopyResult, err error) {
+	return s.MoveKeeping(ctx, srcAcct, src, uids, dstAcct, dst, AllFlags)
+}
+
+// MoveKeeping is Move as CopyKeeping is Copy.
+func (s *Store) MoveKeeping(ctx context.Context, srcAcct AccountID, src MailboxID, uids UIDSet, dstAcct AccountID, dst string, keep Flags) (res CopyResult, err error) {
 	if uids, err = s.existing(ctx, srcAcct, src, uids); err != nil {
 		return res, dbError("move messages", err)
 	}
-	c := copying{srcAcct: srcAcct, src: src, dstAcct: dstAcct, dst: dst, move: true}
+	c := copying{srcAcct: srcAcct, src: src, dstAcct: dstAcct, dst: dst, keep: keep, move: true}
 	for first := true; first || len(uids) > 0; first = false {
 		var part UIDSet
 		part, uids = uids.split(txMessages)
@@ -60,6 +71,7 @@ type copying struct {
 	srcAcct, dstAcct AccountID
 	src              MailboxID
 	dst              string
+	keep             Flags // of the messages' flags
 	move             bool
 }
 
@@ -93,7 +105,7 @@ func (s *Store) copyPart(ctx context.Context, c *copying, uids UIDSet) (res Copy
 				return err
 			}
 		}
-		flagSQL, err := translateKeywords(ctx, tx, &from, &to, uids)
+		flagSQL, err := translateKeywords(ctx, tx, &from, &to, uids, c.keep)
 		if err != nil {
 			return err
 		}

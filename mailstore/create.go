@@ -18,7 +18,7 @@ func (s *Store) InitAccount(ctx context.Context, tx pgx.Tx, acct AccountID) erro
 		name string
 		use  SpecialUse
 	}{{inbox, None}, {"Sent", Sent}, {"Drafts", Drafts}, {"Trash", Trash}, {"Junk", Junk}, {"Archive", Archive}} {
-		if _, err := insertMailbox(ctx, tx, acct, m.name, m.use, false); err != nil {
+		if _, err := insertMailbox(ctx, tx, maker{acct, acct}, m.name, m.use, false); err != nil {
 			return dbError("init an account", err)
 		}
 	}
@@ -43,9 +43,13 @@ func nextUIDValidity(ctx context.Context, tx pgx.Tx, acct AccountID) (v uint32, 
 	return v, err
 }
 
-// insertMailbox adds one mailbox and its subscription, which is implied where no
-// client asked for it; the caller holds the account.
-func insertMailbox(ctx context.Context, tx pgx.Tx, acct AccountID, name string, use SpecialUse, implied bool) (Mailbox, error) {
+// maker is who changes the tree of an account: its owner, or another user.
+type maker struct{ account, user AccountID }
+
+// insertMailbox adds one mailbox, the rights in it, and its subscription, which
+// is implied where no client asked for it; the caller holds the account.
+func insertMailbox(ctx context.Context, tx pgx.Tx, by maker, name string, use SpecialUse, implied bool) (Mailbox, error) {
+	acct := by.account
 	validity, err := nextUIDValidity(ctx, tx, acct)
 	if err != nil {
 		return Mailbox{}, err
@@ -62,8 +66,18 @@ func insertMailbox(ctx context.Context, tx pgx.Tx, acct AccountID, name string, 
 	if err != nil {
 		return Mailbox{}, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO subscription (account_id, name, implied) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
-		acct, name, implied)
+	if _, err = tx.Exec(ctx, `INSERT INTO subscription (account_id, name, implied) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		acct, name, implied); err != nil {
+		return m, err
+	}
+	if err := inheritACL(ctx, tx, m, by.user); err != nil || by.user == acct {
+		return m, err
+	}
+	shown, err := shownName(ctx, tx, acct, name)
+	if err == nil {
+		_, err = tx.Exec(ctx, `INSERT INTO subscription (account_id, name, implied) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+			by.user, shown, implied)
+	}
 	return m, err
 }
 
@@ -72,6 +86,12 @@ func insertMailbox(ctx context.Context, tx pgx.Tx, acct AccountID, name string, 
 // nothing else. A trailing delimiter is allowed and ignored. ErrMailboxExists,
 // ErrNameInvalid.
 func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, use SpecialUse) (Mailbox, error) {
+	return s.CreateMailboxAs(ctx, acct, acct, name, use)
+}
+
+// CreateMailboxAs is CreateMailbox by another user than the account's owner, who
+// is subscribed to it too, under the name by which others know it.
+func (s *Store) CreateMailboxAs(ctx context.Context, user, acct AccountID, name string, use SpecialUse) (Mailbox, error) {
 	name, err := newName(name)
 	if err != nil {
 		return Mailbox{}, err
@@ -81,7 +101,7 @@ func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, 
 		if err := lockAccount(ctx, tx, acct); err != nil {
 			return err
 		}
-		above, err := s.insertParents(ctx, tx, acct, name)
+		above, err := s.insertParents(ctx, tx, maker{acct, user}, name)
 		if err != nil {
 			return err
 		}
@@ -93,25 +113,33 @@ func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, 
 		if exists {
 			return ErrMailboxExists
 		}
-		m, err = insertMailbox(ctx, tx, acct, name, use, true)
+		m, err = insertMailbox(ctx, tx, maker{acct, user}, name, use, true)
 		m.Above = above
 		return err
 	})
 	if err == nil {
-		s.changedAccount(acct)
+		s.changedTree(maker{acct, user})
 	}
 	return m, err
 }
 
+// changedTree is called after a change of an account's mailboxes.
+func (s *Store) changedTree(by maker) {
+	s.changedAccount(by.account)
+	if by.user != by.account {
+		s.changedAccount(by.user)
+	}
+}
+
 // insertParents adds the missing mailboxes above name, and names them; the
 // caller holds the account.
-func (s *Store) insertParents(ctx context.Context, tx pgx.Tx, acct AccountID, name string) (missing []string, err error) {
+func (s *Store) insertParents(ctx context.Context, tx pgx.Tx, by maker, name string) (missing []string, err error) {
 	above := parents(name)
 	if len(above) == 0 {
 		return nil, nil
 	}
 	rows, err := tx.Query(ctx, `SELECT p FROM unnest($2::text[]) WITH ORDINALITY AS t(p, n)
-		WHERE NOT EXISTS (SELECT FROM mailbox WHERE account_id = $1 AND name = p AND deleted_at IS NULL) ORDER BY n`, acct, above)
+		WHERE NOT EXISTS (SELECT FROM mailbox WHERE account_id = $1 AND name = p AND deleted_at IS NULL) ORDER BY n`, by.account, above)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +148,7 @@ func (s *Store) insertParents(ctx context.Context, tx pgx.Tx, acct AccountID, na
 		return nil, err
 	}
 	for _, p := range missing {
-		if _, err := insertMailbox(ctx, tx, acct, p, None, true); err != nil {
+		if _, err := insertMailbox(ctx, tx, by, p, None, true); err != nil {
 			return nil, err
 		}
 	}
@@ -145,6 +173,9 @@ func (s *Store) DeleteMailbox(ctx context.Context, acct AccountID, name string) 
 		}
 		id = m.ID
 		if err := rememberName(ctx, tx, m); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM acl WHERE mailbox_id = $1`, id); err != nil { // RFC 4314 §4
 			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE mailbox SET deleted_at = now() WHERE id = $1`, id)

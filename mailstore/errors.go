@@ -51,6 +51,12 @@ func retryable(err error) bool {
 	return ok && (pg.Code == "40P01" || pg.Code == "40001") // deadlock_detected, serialization_failure
 }
 
+// isForeignKey reports a reference to a row that is not there.
+func isForeignKey(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23503"
+}
+
 // isUnique reports a violation of a unique key.
 func isUnique(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)

@@ -24,6 +24,7 @@ type FlagChange struct {
 	Op             FlagOp
 	Flags          Flags    // system flags
 	Keywords       []string // case-insensitive; new ones are added to the mailbox unless removed
+	Within         Flags    // with SetFlags those that are replaced, others stay as they are; 0: all
 	UnchangedSince *ModSeq  // RFC 7162 §3.1.3
 }
 
@@ -89,7 +90,7 @@ func (s *Store) storePart(ctx context.Context, acct AccountID, mbox MailboxID, u
 		if len(uids) == 0 {
 			return nil
 		}
-		changed, modseq, err = updateFlags(ctx, tx, acct, mbox, uids, ch.Op, mask)
+		changed, modseq, err = updateFlags(ctx, tx, acct, mbox, uids, ch.Op, mask, ch.Within)
 		return err
 	})
 	if err != nil {
@@ -142,7 +143,7 @@ const flagsSQL = `WITH mod AS (SELECT modseq + 1 AS modseq FROM mailbox WHERE id
  SELECT box.modseq, cnt.uids::text FROM box, cnt`
 
 // updateFlags is the UPDATE; the mailbox row is locked.
-func updateFlags(ctx context.Context, tx pgx.Tx, acct AccountID, mbox MailboxID, uids UIDSet, op FlagOp, mask Flags) (changed UIDSet, m ModSeq, err error) {
+func updateFlags(ctx context.Context, tx pgx.Tx, acct AccountID, mbox MailboxID, uids UIDSet, op FlagOp, mask, within Flags) (changed UIDSet, m ModSeq, err error) {
 	if mask == 0 && op != SetFlags {
 		return nil, 0, nil
 	}
@@ -150,6 +151,10 @@ func updateFlags(ctx context.Context, tx pgx.Tx, acct AccountID, mbox MailboxID,
 	switch op {
 	case SetFlags:
 		value, differs = `$3`, `s.flags <> $3`
+		if within != 0 {
+			value = fmt.Sprintf(`(s.flags & %d | $3)`, int64(AllFlags&^within))
+			differs = `s.flags <> ` + value
+		}
 	case AddFlags:
 		value, differs = `s.flags | $3`, `s.flags & $3 <> $3`
 	case RemoveFlags:

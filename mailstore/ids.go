@@ -34,6 +34,9 @@ const (
 const MaxKeywords = 55
 
 const (
+	// AllFlags is every flag and keyword.
+	AllFlags = SystemFlags | keywordMask
+
 	keywordShift       = 8
 	keywordMask  Flags = (1<<MaxKeywords - 1) << keywordShift
 	flagGone     Flags = 1 << 63 // in views only: expunged, not yet announced

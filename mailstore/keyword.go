@@ -77,17 +77,18 @@ func usedKeywords(ctx context.Context, tx pgx.Tx, m *Mailbox) (used Flags, err e
 
 // translateKeywords gives the SQL that turns the flags of messages in one
 // mailbox into those of another: keywords have ordinals of their own in each.
-// What the messages use and the destination does not know is added there.
-func translateKeywords(ctx context.Context, tx pgx.Tx, from, to *Mailbox, uids UIDSet) (string, error) {
-	if from.ID == to.ID || len(from.Keywords) == 0 {
-		return `flags`, nil
+// What the messages use and the destination does not know is added there. Flags
+// that are not in keep are left out: keywords all together or not.
+func translateKeywords(ctx context.Context, tx pgx.Tx, from, to *Mailbox, uids UIDSet, keep Flags) (string, error) {
+	if from.ID == to.ID || len(from.Keywords) == 0 || keep&keywordMask == 0 {
+		return fmt.Sprintf(`flags & %d`, int64(keep)), nil
 	}
 	var bits int64
 	if err := tx.QueryRow(ctx, `SELECT coalesce(bit_or(flags), 0) FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY($3)`,
 		from.Account, from.ID, uids.int64s()).Scan(&bits); err != nil {
 		return "", err
 	}
-	sql := fmt.Sprintf(`(flags & %d`, int64(SystemFlags))
+	sql := fmt.Sprintf(`(flags & %d`, int64(SystemFlags&keep))
 	names := Flags(bits).Keywords(from.Keywords)
 	if _, err := keywordBits(ctx, tx, to, names, true); err != nil {
 		return "", err

@@ -46,7 +46,7 @@ func Foreign(name string) (space, address, own string, ok bool) {
 		return space, rest, "", true // nobody's
 	}
 	domain, own, below := strings.Cut(rest[at:], Delimiter)
-	switch {
+	switch own = CanonicalName(own); {
 	case !below:
 		own = inbox
 	case own == inbox: // one name for a mailbox is enough
@@ -65,6 +65,14 @@ func Shown(address string, shared bool, own string) string {
 		return space + Delimiter + address
 	}
 	return space + Delimiter + address + Delimiter + own
+}
+
+// shownName is Shown for an account's mailbox.
+func shownName(ctx context.Context, tx pgx.Tx, acct AccountID, own string) (string, error) {
+	var address string
+	var shared bool
+	err := tx.QueryRow(ctx, `SELECT address, shared FROM account WHERE id = $1`, acct).Scan(&address, &shared)
+	return Shown(address, shared, own), err
 }
 
 // sqlRights gives for the user $1 in mailbox m what is granted and what taken
@@ -150,6 +158,31 @@ func (s *Store) reachOne(ctx context.Context, user AccountID, where string, args
 // ErrNoMailbox.
 func (s *Store) ReachID(ctx context.Context, user AccountID, mbox MailboxID) (Reached, error) {
 	return s.reachOne(ctx, user, `m.id = $2`, mbox)
+}
+
+// ReachParent finds the nearest mailbox above the name that one is to get, and
+// what that name is in its account: at the top of another's account INBOX is
+// above. At the top of the user's own there is none: a zero Mailbox, with the
+// account and all rights. ErrNoMailbox, also when the user has no right at all.
+func (s *Store) ReachParent(ctx context.Context, user AccountID, name string) (parent Reached, own string, err error) {
+	space, address, own, ok := Foreign(name)
+	if !ok {
+		name = cleanText(CanonicalName(name))
+		parent, err = s.reachOne(ctx, user, `m.account_id = $1 AND m.name = ANY($2) ORDER BY length(m.name) DESC LIMIT 1`, parents(name))
+		if errors.Is(err, ErrNoMailbox) {
+			parent, err = Reached{Mailbox: Mailbox{Account: user}, Rights: AllRights, Personal: true}, nil
+		}
+		return parent, name, err
+	}
+	if own == "" {
+		return parent, own, fmt.Errorf("reach a mailbox: %w", ErrNoMailbox)
+	}
+	parent, err = s.reachOne(ctx, user, `m.account_id = (SELECT id FROM account WHERE address = $2 AND shared = $3 AND id <> $1) AND m.name = ANY($4)
+		ORDER BY m.name <> 'INBOX' DESC, length(m.name) DESC LIMIT 1`, cleanText(address), space == Shared, append(parents(cleanText(own)), inbox))
+	if err == nil && parent.Rights == 0 {
+		return parent, own, fmt.Errorf("reach a mailbox: %w", ErrNoMailbox)
+	}
+	return parent, own, err
 }
 
 // Visible gives the mailboxes of others that the user sees, that is has the right

@@ -13,10 +13,20 @@ import (
 // (RFC 3501 §6.3.5). A name that has only mailboxes below it can be renamed too.
 // ErrNoMailbox, ErrMailboxExists, ErrNameInvalid.
 func (s *Store) RenameMailbox(ctx context.Context, acct AccountID, old, name string) error {
+	return s.RenameMailboxAs(ctx, acct, acct, old, name)
+}
+
+// RenameMailboxAs is RenameMailbox by another user than the account's owner, and
+// not of INBOX then. Rights stay as they are, and those who have any by name
+// keep their subscriptions.
+func (s *Store) RenameMailboxAs(ctx context.Context, user, acct AccountID, old, name string) error {
 	old = cleanText(CanonicalName(strings.TrimSuffix(old, Delimiter)))
 	name, err := newName(name)
 	if err != nil {
 		return err
+	}
+	if old == inbox && user != acct {
+		return ErrInbox
 	}
 	if old == inbox {
 		return s.renameInbox(ctx, acct, name)
@@ -44,7 +54,7 @@ func (s *Store) RenameMailbox(ctx context.Context, acct AccountID, old, name str
 		if len(taken) > 0 {
 			return ErrMailboxExists
 		}
-		if _, err := s.insertParents(ctx, tx, acct, name); err != nil {
+		if _, err := s.insertParents(ctx, tx, maker{acct, user}, name); err != nil {
 			return err
 		}
 		for _, m := range moved {
@@ -53,10 +63,13 @@ func (s *Store) RenameMailbox(ctx context.Context, acct AccountID, old, name str
 				return err
 			}
 		}
-		return renameSubscriptions(ctx, tx, acct, old, name)
+		if err := renameSubscriptions(ctx, tx, []AccountID{acct}, old, name); err != nil {
+			return err
+		}
+		return renameForOthers(ctx, tx, acct, ids, old, name)
 	})
 	if err == nil {
-		s.changedAccount(acct)
+		s.changedTree(maker{acct, user})
 		s.changed(ids...)
 	}
 	return err
@@ -99,12 +112,34 @@ func renameOne(ctx context.Context, tx pgx.Tx, m Mailbox, name string) error {
 }
 
 // renameSubscriptions carries the subscriptions of a subtree over.
-func renameSubscriptions(ctx context.Context, tx pgx.Tx, acct AccountID, old, name string) error {
+func renameSubscriptions(ctx context.Context, tx pgx.Tx, accts []AccountID, old, name string) error {
 	_, err := tx.Exec(ctx, `WITH gone AS (DELETE FROM subscription
-			WHERE account_id = $1 AND (name = $2 OR starts_with(name, $2 || '/')) RETURNING name, implied)
-		INSERT INTO subscription (account_id, name, implied) SELECT $1, $3 || substr(name, length($2) + 1), implied FROM gone ON CONFLICT DO NOTHING`,
-		acct, old, name)
+			WHERE account_id = ANY($1) AND (name = $2 OR starts_with(name, $2 || '/')) RETURNING account_id, name, implied)
+		INSERT INTO subscription (account_id, name, implied) SELECT account_id, $3 || substr(name, length($2) + 1), implied FROM gone ON CONFLICT DO NOTHING`,
+		accts, old, name)
 	return err
+}
+
+// renameForOthers does so for those who have rights in one of the mailboxes by
+// their name, and so may have subscribed it.
+func renameForOthers(ctx context.Context, tx pgx.Tx, acct AccountID, ids []MailboxID, old, name string) error {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT grantee_id FROM acl WHERE mailbox_id = ANY($1) AND grantee_id <> $2`, ids, acct)
+	if err != nil {
+		return err
+	}
+	others, err := pgx.CollectRows(rows, pgx.RowTo[AccountID])
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	from, err := shownName(ctx, tx, acct, old)
+	if err != nil {
+		return err
+	}
+	to, err := shownName(ctx, tx, acct, name)
+	if err != nil {
+		return err
+	}
+	return renameSubscriptions(ctx, tx, others, from, to)
 }
 
 // renameInbox moves all messages of INBOX into a new mailbox; what is below

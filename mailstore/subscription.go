@@ -9,7 +9,7 @@ import (
 // Subscribe adds a name to the subscriptions; it need not exist (RFC 3501
 // §6.3.6), but be one that could. ErrNameInvalid.
 func (s *Store) Subscribe(ctx context.Context, acct AccountID, name string) error {
-	name, err := newName(name)
+	name, err := subscribable(name)
 	if err != nil {
 		return err
 	}
@@ -19,6 +19,19 @@ func (s *Store) Subscribe(ctx context.Context, acct AccountID, name string) erro
 		s.changedAccount(acct)
 	}
 	return dbError("subscribe", err)
+}
+
+// subscribable checks a name: one of the account, or one in the namespaces of
+// others' mailboxes, where it is not asked who sees what.
+func subscribable(name string) (string, error) {
+	space, address, own, ok := Foreign(name)
+	if !ok {
+		return newName(name)
+	}
+	if _, err := newName(own); err != nil || address != cleanText(address) || len(address) > MaxName {
+		return "", ErrNameInvalid
+	}
+	return Shown(address, space == Shared, own), nil
 }
 
 // Unsubscribe removes a name from the subscriptions. It is no error if it is not there.

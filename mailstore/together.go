@@ -12,8 +12,9 @@ import (
 // bounds their octets.
 const MaxTogether = 200
 
-// Replaced is a message that goes when others come.
+// Replaced is a message that goes when others come, of the same account or another.
 type Replaced struct {
+	Account AccountID
 	Mailbox MailboxID
 	UID     UID
 }
@@ -116,10 +117,10 @@ func takeReplaced(ctx context.Context, tx pgx.Tx, acct AccountID, to string, old
 	if err != nil {
 		return err
 	}
-	if boxes[old.Mailbox].Account != acct {
+	if boxes[old.Mailbox].Account != old.Account {
 		return ErrNoMailbox
 	}
-	gone, err := takeOut(ctx, tx, acct, old.Mailbox, UIDs(old.UID), 0, false)
+	gone, err := takeOut(ctx, tx, old.Account, old.Mailbox, UIDs(old.UID), 0, false)
 	if err == nil && gone.IsEmpty() {
 		err = ErrGone
 	}

@@ -23,6 +23,9 @@ func (s *session) command(ctx context.Context) error {
 	s.count++
 	c := &command{lex: s.lex, metric: "unknown", begun: time.Now()}
 	spec, err := s.header(c)
+	if err == nil && spec.in == selected {
+		err = s.recheck(ctx)
+	}
 	if err == nil {
 		err = spec.run(s, ctx, c)
 	}

@@ -23,13 +23,13 @@ func (s *session) cmdExpunge(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	if s.box.readOnly {
-		return errReadOnly
+	if err := s.may(mailstore.RightExpunge); err != nil {
+		return err
 	}
 	if only != nil && only.IsEmpty() {
 		return nil
 	}
-	gone, err := s.srv.Store.Expunge(ctx, s.acct(), s.box.id, only)
+	gone, err := s.srv.Store.Expunge(ctx, s.box.account, s.box.id, only)
 	if lost := s.syncNow(ctx, false); lost != nil {
 		return lost
 	}

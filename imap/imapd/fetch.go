@@ -120,7 +120,7 @@ func (f *fetch) parse(c *command) error {
 		f.marks = f.marks || item.marks
 	}
 	f.hasFlags = f.has("FLAGS")
-	f.marks = f.marks && !f.s.box.readOnly
+	f.marks = f.marks && f.s.may(mailstore.RightSeen) == nil
 	f.needsModSeq = f.fetchesModSeq()
 	if f.vanished && (!c.uid || f.changedSince == nil || !f.s.enabled[qresync]) {
 		return bad("VANISHED is for UID FETCH with CHANGEDSINCE, after ENABLE QRESYNC")
@@ -231,7 +231,7 @@ func (f *fetch) fromStore(uids mailstore.UIDSet) (missing int, err error) {
 	f.names.table = s.box.view.Keywords()
 	missing = uids.Len()
 	group := bodyGroup{f: f}
-	err = s.srv.Store.Messages(f.ctx, s.acct(), s.box.id, uids, f.fields, func(row *mailstore.Message) error {
+	err = s.srv.Store.Messages(f.ctx, s.box.account, s.box.id, uids, f.fields, func(row *mailstore.Message) error {
 		seq, ok := s.box.view.Seq(row.UID)
 		if !ok {
 			return nil
@@ -259,7 +259,7 @@ func (f *fetch) mark(batch mailstore.UIDSet) error {
 	if unseen.IsEmpty() {
 		return nil
 	}
-	done, err := s.srv.Store.StoreFlags(f.ctx, s.acct(), s.box.id, unseen,
+	done, err := s.srv.Store.StoreFlags(f.ctx, s.box.account, s.box.id, unseen,
 		mailstore.FlagChange{Op: mailstore.AddFlags, Flags: mailstore.FlagSeen})
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -42,4 +44,89 @@ func allowed(box *mailstore.Reached, ok bool) error {
 // of others with the right l.
 func (s *session) reaches(ctx context.Context) ([]mailstore.Reached, error) {
 	return s.srv.Store.Reaches(ctx, s.acct())
+}
+
+// may checks that the selected mailbox was opened for changes and that the user
+// has the rights needed in it.
+func (s *session) may(need mailstore.Rights) error {
+	switch {
+	case s.box.readOnly:
+		return errReadOnly
+	case !s.box.rights.Has(need):
+		return errNoRight
+	}
+	return nil
+}
+
+// recheck asks, in another's mailbox, whether the user still has the rights with
+// which it was selected: before each command, and before news is told. Who may
+// not read it any more is sent away (RFC 4314 §5.1.1).
+func (s *session) recheck(ctx context.Context) error {
+	if s.box == nil || s.box.personal {
+		return nil
+	}
+	return s.askRights(ctx)
+}
+
+// askRights takes over the user's rights in the selected mailbox, and tells when
+// they are others.
+func (s *session) askRights(ctx context.Context) error {
+	box := s.box
+	now, err := s.srv.Store.ReachID(ctx, s.acct(), box.id)
+	switch {
+	case errors.Is(err, mailstore.ErrNoMailbox):
+		return bye(imap.ResponseCodeNonExistent, "The selected mailbox was deleted")
+	case err != nil:
+		return err
+	case !now.Rights.Has(mailstore.RightRead):
+		return bye(imap.ResponseCodeNoPerm, "The right to read the selected mailbox was withdrawn")
+	case now.Rights == box.rights:
+		return nil
+	}
+	before := box.readOnly
+	box.rights = now.Rights
+	box.readOnly = box.examined || !box.rights.Any(mailstore.ChangeRights)
+	s.writeFlags(box)
+	switch { // RFC 3501 §7.1
+	case box.readOnly && !before:
+		s.enc.Raw("* OK [READ-ONLY] Rights were withdrawn\r\n")
+	case before && !box.readOnly:
+		s.enc.Raw("* OK [READ-WRITE] Rights were granted\r\n")
+	}
+	return nil
+}
+
+// flagRight is the right to change a flag (RFC 4314 §4).
+func flagRight(name string) mailstore.Rights {
+	switch {
+	case strings.EqualFold(name, string(imap.FlagSeen)):
+		return mailstore.RightSeen
+	case strings.EqualFold(name, string(imap.FlagDeleted)):
+		return mailstore.RightDelete
+	}
+	return mailstore.RightWrite
+}
+
+// mayStore cuts a STORE down to the flags that the user may change. It is refused
+// only when none is left: clients do not take NO well (RFC 4314 §4).
+// What a client that asked for silence believes is not so then: it is told.
+func (s *session) mayStore(st *storing) error {
+	if s.box.readOnly {
+		return errReadOnly
+	}
+	ch := &st.change
+	keep := s.box.rights.KeepFlags()
+	if keep == mailstore.AllFlags {
+		return nil
+	}
+	asked := ch.Flags != 0 || len(ch.Keywords) > 0
+	ch.Flags &= keep
+	if !s.box.rights.Has(mailstore.RightWrite) {
+		ch.Keywords = nil
+	}
+	if keep == 0 || asked && ch.Flags == 0 && len(ch.Keywords) == 0 {
+		return errNoRight
+	}
+	ch.Within, st.silent = keep, false
+	return nil
 }

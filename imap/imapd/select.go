@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -62,6 +63,9 @@ func (s *session) cmdSelect(ctx context.Context, c *command) error {
 		}
 	}
 	c.code, c.text = "READ-WRITE", "SELECT completed"
+	if box.readOnly {
+		c.code, c.text = "READ-ONLY", "SELECT completed"
+	}
 	if sel.readOnly {
 		c.code, c.text = "READ-ONLY", "EXAMINE completed"
 	}
@@ -87,19 +91,22 @@ func (s *session) selectParams(lex *wire.Lexer, sel *selection) error {
 
 // open loads a mailbox. The watch comes first, so that nothing falls between.
 func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
-	row, err := s.srv.Store.Mailbox(ctx, s.acct(), sel.name)
+	found, err := s.reach(ctx, sel.name, mailstore.RightRead)
 	if err != nil {
 		return nil, err
 	}
-	box := &mailbox{id: row.ID, readOnly: sel.readOnly, watch: s.srv.Store.Watch(row.ID)}
-	if box.view, row, err = s.srv.Store.Load(ctx, s.acct(), row.ID); err != nil {
+	box := &mailbox{id: found.ID, account: found.Account, rights: found.Rights, personal: found.Personal,
+		examined: sel.readOnly, recents: found.Personal || found.Shared, watch: s.srv.Store.Watch(found.ID)}
+	box.readOnly = box.examined || !box.rights.Any(mailstore.ChangeRights)
+	var row mailstore.Mailbox
+	if box.view, row, err = s.srv.Store.Load(ctx, box.account, box.id); err != nil {
 		box.watch.Close()
 		return nil, err
 	}
 	box.validity, box.told = row.UIDValidity, box.view.ModSeq()
 	first := row.FirstRecent
-	if last := box.view.Len(); last > 0 && !sel.readOnly && !s.rev2() {
-		first, err = s.srv.Store.ClaimRecent(ctx, s.acct(), row.ID, box.view.UID(last)+1)
+	if last := box.view.Len(); last > 0 && !box.readOnly && box.recents && !s.rev2() {
+		first, err = s.srv.Store.ClaimRecent(ctx, box.account, box.id, box.view.UID(last)+1)
 		if err != nil {
 			box.watch.Close()
 			return nil, err
@@ -162,12 +169,22 @@ func (s *session) writeFlags(box *mailbox) {
 	}
 	s.enc.Raw("* FLAGS (" + all + ")\r\n* OK [PERMANENTFLAGS (")
 	if !box.readOnly {
-		s.enc.Raw(all)
-		if room+mailstore.MaxKeywords-len(box.view.Keywords()) > 0 {
-			s.enc.Raw(` \*`)
-		}
+		s.enc.Raw(box.permanent(all, room+mailstore.MaxKeywords-len(box.view.Keywords()) > 0))
 	}
 	s.enc.Raw(")] Flags permitted\r\n")
+}
+
+// permanent are those of the flags that the user may change (RFC 4314 §5.1.1).
+func (box *mailbox) permanent(all string, room bool) string {
+	if room {
+		all += ` \*`
+	}
+	if box.rights.Has(mailstore.RightSeen | mailstore.RightWrite | mailstore.RightDelete) {
+		return all
+	}
+	return strings.Join(slices.DeleteFunc(strings.Fields(all), func(name string) bool {
+		return !box.rights.Has(flagRight(name))
+	}), " ")
 }
 
 // systemFlags are the flags of RFC 3501 §2.3.2 that are stored.
@@ -194,10 +211,10 @@ func (s *session) cmdClose(ctx context.Context, c *command) error {
 	}
 	box := s.box
 	defer s.unselect()
-	if box.readOnly {
+	if s.may(mailstore.RightExpunge) != nil {
 		return nil
 	}
-	_, err := s.srv.Store.Expunge(ctx, s.acct(), box.id, nil)
+	_, err := s.srv.Store.Expunge(ctx, box.account, box.id, nil)
 	return err
 }
 

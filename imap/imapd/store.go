@@ -37,8 +37,8 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	if s.box.readOnly {
-		return errReadOnly
+	if err := s.mayStore(st); err != nil {
+		return err
 	}
 	uids, err := s.messages(set, c.uid)
 	if err != nil || uids.IsEmpty() {
@@ -47,7 +47,7 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 	if st.change.UnchangedSince != nil {
 		s.aware()
 	}
-	done, storeErr := s.srv.Store.StoreFlags(ctx, s.acct(), s.box.id, uids, st.change)
+	done, storeErr := s.srv.Store.StoreFlags(ctx, s.box.account, s.box.id, uids, st.change)
 	// A STORE that failed halfway changed something: that is told too.
 	n, err := s.advance(ctx, !c.uid)
 	if err != nil {

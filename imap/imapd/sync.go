@@ -12,14 +12,19 @@ import (
 // mailbox is the selected mailbox as the session shows it to its client.
 type mailbox struct {
 	id       mailstore.MailboxID
-	readOnly bool             // EXAMINE
-	validity uint32           // UIDVALIDITY
-	recent   mailstore.UIDSet // \Recent in this session
-	view     *mailstore.View  // what the client was told
-	watch    *mailstore.Watch // subscribed before view was loaded
-	told     mailstore.ModSeq // up to here the client was told all, expunges too
-	stale    bool             // the watch fired, and the news could not be fetched
-	saved    mailstore.UIDSet // what "$" stands for, see searchres.go
+	account  mailstore.AccountID // whose it is
+	rights   mailstore.Rights    // of the session's user
+	personal bool                // the user's own
+	examined bool                // opened by EXAMINE
+	readOnly bool                // examined, or without a right to change anything
+	recents  bool                // takes \Recent: not in the mailbox of another person
+	validity uint32              // UIDVALIDITY
+	recent   mailstore.UIDSet    // \Recent in this session
+	view     *mailstore.View     // what the client was told
+	watch    *mailstore.Watch    // subscribed before view was loaded
+	told     mailstore.ModSeq    // up to here the client was told all, expunges too
+	stale    bool                // the watch fired, and the news could not be fetched
+	saved    mailstore.UIDSet    // what "$" stands for, see searchres.go
 }
 
 // unselect leaves the selected state, if the session is in it.
@@ -52,16 +57,27 @@ func (s *session) sync(ctx context.Context, keepExpunged bool) error {
 // syncNow is sync without asking the watch. A database that does not answer is
 // no reason to fail the command: the news is told with a later one.
 func (s *session) syncNow(ctx context.Context, keepExpunged bool) error {
+	if err := s.recheck(ctx); err != nil {
+		return s.unsynced(err)
+	}
 	changes, err := s.advance(ctx, keepExpunged)
 	if errors.Is(err, mailstore.ErrNoMailbox) {
 		return bye(imap.ResponseCodeNonExistent, "The selected mailbox was deleted")
 	}
 	if err != nil {
-		s.box.stale = true
-		s.log.Error("changes not read", "event", "imap.sync", "error", err)
-		return nil
+		return s.unsynced(err)
 	}
 	s.tell(ctx, changes)
+	return nil
+}
+
+// unsynced notes that the news could not be read, unless the session ends by it.
+func (s *session) unsynced(err error) error {
+	if answer, ok := errors.AsType[*imap.Error](err); ok && answer.Type == imap.StatusResponseTypeBye {
+		return err
+	}
+	s.box.stale = true
+	s.log.Error("changes not read", "event", "imap.sync", "error", err)
 	return nil
 }
 
@@ -157,10 +173,10 @@ func (s *session) tellExpunged(n news) {
 // session that only examines the mailbox takes nothing away.
 func (s *session) claim(ctx context.Context, added mailstore.UIDSet) {
 	last := added[len(added)-1].Hi
-	if s.box.readOnly || s.rev2() || !s.srv.recents.first(s.box.id, last) {
+	if s.box.readOnly || !s.box.recents || s.rev2() || !s.srv.recents.first(s.box.id, last) {
 		return
 	}
-	first, err := s.srv.Store.ClaimRecent(ctx, s.acct(), s.box.id, last+1)
+	first, err := s.srv.Store.ClaimRecent(ctx, s.box.account, s.box.id, last+1)
 	if errors.Is(err, mailstore.ErrNoMailbox) {
 		return // deleted just now: the next look at it says so
 	}
