@@ -28,3 +28,6 @@ func EditWalk(want string) (to func(word string) int, limit int) {
 	walk := newEditWalk(f)
 	return func(word string) int { return walk.to([]byte(word)) }, f.edits
 }
+
+// ForgetSorts empties the cache of sort keys, and gives it another budget.
+func (s *Store) ForgetSorts(budget int64) { s.sorts = newSortCache(budget) }

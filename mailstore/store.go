@@ -42,6 +42,7 @@ type Store struct {
 	index     *indexer
 	segments  *segmenter
 	searches  *searchCache
+	sorts     *sortCache
 	sweepOnce sync.Mutex // one sweep at a time in this process
 }
 
@@ -69,6 +70,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.index = newIndexer()
 	s.segments = newSegmenter()
 	s.searches = newSearchCache(searchCacheBytes)
+	s.sorts = newSortCache(sortCacheBytes)
 	s.notify = newNotifier(s)
 	if err := s.notify.connect(ctx); err != nil { // a node that holds no lock counts as dead
 		s.cancel()

@@ -35,8 +35,14 @@ var extensions = []extension{
 	{"SEARCH=FUZZY", loggedIn},       // RFC 6203
 	{"SEARCHRES", loggedIn},          // RFC 5182
 	{"WITHIN", loggedIn},             // RFC 5032
-	{imap.CapStatusSize, loggedIn},   // RFC 8438
-	{condstore, loggedIn},            // RFC 7162
+	{"SORT", loggedIn},               // RFC 5256
+	{"SORT=DISPLAY", loggedIn},       // RFC 5957
+	{"ESORT", loggedIn},              // RFC 5267
+	{"THREAD=REFERENCES", loggedIn},
+	{"THREAD=ORDEREDSUBJECT", loggedIn},
+	{"PARTIAL", loggedIn},          // RFC 9394
+	{imap.CapStatusSize, loggedIn}, // RFC 8438
+	{condstore, loggedIn},          // RFC 7162
 	{qresync, loggedIn},
 	{"OBJECTID", loggedIn}, // RFC 8474
 	{"PREVIEW", loggedIn},  // RFC 8970

@@ -85,6 +85,10 @@ func init() {
 
 		"UNAUTHENTICATE": {in: loggedIn, run: (*session).cmdUnauthenticate},
 
+		"SORT":       {in: selected, run: (*session).cmdSort, noExpunge: true},
+		"UID SORT":   {in: selected, run: (*session).cmdSort},
+		"THREAD":     {in: selected, run: (*session).cmdThread, noExpunge: true},
+		"UID THREAD": {in: selected, run: (*session).cmdThread},
 		"SEARCH":     {in: selected, run: (*session).cmdSearch, noExpunge: true},
 		"UID SEARCH": {in: selected, run: (*session).cmdSearch},
 
