@@ -24,18 +24,26 @@ var values7 = func() (v [256]byte) {
 	return v
 }()
 
-// DecodeUTF7 reads a mailbox name in modified UTF-7 into UTF-8. It is strict:
-// 8-bit octets, a shift that is not closed, printable ASCII hidden in base64, two shifts
-// where one would do, half a surrogate pair and stray bits are ErrUTF7, so that
-// one name has one spelling. One thing is forgiven: an "&" that cannot be meant
-// as a shift ("R&D", "A & B") stands for itself, because Thunderbird sends it.
+// DecodeUTF7 reads a mailbox name in modified UTF-7 into UTF-8. It is strict: a
+// shift that is not closed, printable ASCII hidden in base64, two shifts where one
+// would do, half a surrogate pair and stray bits are ErrUTF7, so that one name has
+// one spelling. Two things are forgiven: an "&" that cannot be meant as a shift
+// ("R&D", "A & B") stands for itself, because Thunderbird sends it; and so do
+// characters in UTF-8, because go-imap's client sends them, beside "&-" for the
+// ampersand, to whoever advertises IMAP4rev2, without having enabled it.
 func DecodeUTF7(s string) (string, error) {
 	out := make([]byte, 0, len(s))
 	shifted := -1 // where the last shift ended: another one there is superfluous
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= 0x80 {
-			return "", ErrUTF7
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError {
+				return "", ErrUTF7
+			}
+			out = append(out, s[i:i+n]...)
+			i += n
+			continue
 		}
 		i++
 		if c != '&' {

@@ -43,9 +43,9 @@ func TestUTF7Rejects(t *testing.T) {
 		"&3gDYPQ-",           // pair the wrong way round
 		"&2D0A5A-",           // half a pair before a letter
 		"&A-", "&AA-",        // too few bits
-		"&AOR-",           // stray bits
-		"&AOQA-",          // a whole superfluous digit
-		"M\xfcll", "Müll", // 8-bit
+		"&AOR-",                      // stray bits
+		"&AOQA-",                     // a whole superfluous digit
+		"M\xfcll", "M\xef\xbf\xbdll", // 8-bit
 		"R&D-x",
 	} {
 		if got, err := DecodeUTF7(s); !errors.Is(err, ErrUTF7) {
@@ -60,6 +60,15 @@ func TestUTF7RawAmpersand(t *testing.T) {
 		"R&D": "R&D", "A & B": "A & B", "AT&T": "AT&T", "Q&A/x": "Q&A/x", "&": "&", "a&": "a&", "&&": "&&",
 		"Foo&Bar": "Foo&Bar", "a&&AOQ-": "a&ä",
 	} {
+		if got, err := DecodeUTF7(wire); err != nil || got != text {
+			t.Errorf("DecodeUTF7(%q) = %q, %v; want %q", wire, got, err, text)
+		}
+	}
+}
+
+// go-imap's client writes UTF-8 where IMAP4rev2 is advertised, and "&-" in it.
+func TestUTF7RawUTF8(t *testing.T) {
+	for wire, text := range map[string]string{"Müll": "Müll", "日本 R&-D": "日本 R&D", "ä&APY-ü": "äöü"} {
 		if got, err := DecodeUTF7(wire); err != nil || got != text {
 			t.Errorf("DecodeUTF7(%q) = %q, %v; want %q", wire, got, err, text)
 		}
