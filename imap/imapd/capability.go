@@ -58,6 +58,7 @@ var extensions = []extension{
 	{"UTF8=ACCEPT", loggedIn},    // RFC 6855
 	{"BINARY", loggedIn},         // RFC 3516
 	{"REPLACE", loggedIn},        // RFC 8508
+	{compressDeflate, loggedIn},  // RFC 4978
 	{"XLIST", loggedIn},          // Outlook's way to find special folders
 }
 
@@ -65,7 +66,7 @@ var extensions = []extension{
 func (s *session) capabilities() []imap.Cap {
 	var caps []imap.Cap
 	for _, e := range extensions {
-		if e.in&s.state != 0 {
+		if e.in&s.state != 0 && (e.cap != compressDeflate || s.deflate == nil) {
 			caps = append(caps, e.cap)
 		}
 	}

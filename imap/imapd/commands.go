@@ -59,6 +59,8 @@ func init() {
 		"LOGIN":        {in: guest, run: (*session).cmdLogin},
 		"AUTHENTICATE": {in: guest, run: (*session).cmdAuthenticate},
 
+		"COMPRESS": {in: loggedIn, run: (*session).cmdCompress},
+
 		"ENABLE":  {in: loggedIn, run: (*session).cmdEnable},
 		"IDLE":    {in: loggedIn, run: (*session).cmdIdle},
 		"SELECT":  {in: loggedIn, run: (*session).cmdSelect},

@@ -16,16 +16,17 @@ type conn struct {
 
 	mu      sync.Mutex
 	rolling time.Duration // for each read
-	total   time.Time     // for all of them; zero: none
+	total   time.Time     // for all of them
 	waiting bool          // between commands: poke may interrupt the read
 	poked   bool
 }
 
-// wait says that the session now waits for a command, for at most d.
+// wait says that the session now waits for a command, for at most d: also when
+// octets come that are none of a command, like the flush of an empty block.
 func (c *conn) wait(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting, c.rolling, c.total = true, d, time.Time{}
+	c.waiting, c.rolling, c.total = true, d, time.Now().Add(d)
 }
 
 // busy says that a command is being read: each read may take rolling, and all
@@ -71,7 +72,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	until := time.Now().Add(c.rolling)
-	if !c.total.IsZero() && c.total.Before(until) {
+	if c.total.Before(until) {
 		until = c.total
 	}
 	err := c.SetReadDeadline(until)

@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"posthouse/imap/wire"
+	"posthouse/internal/inflate"
 )
 
 // part says good-bye where that makes sense.
@@ -23,6 +24,9 @@ func (s *session) part(err error) {
 		s.sayBye(answer.Code, answer.Text)
 	case errors.Is(err, wire.ErrLimit):
 		s.sayBye(imap.ResponseCodeTooBig, "Too much: "+strings.TrimPrefix(err.Error(), wire.ErrLimit.Error()+": "))
+		s.linger()
+	case errors.Is(err, inflate.ErrCorrupt):
+		s.sayBye("", "That is no DEFLATE")
 		s.linger()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.sayBye("", "Timeout")

@@ -36,6 +36,8 @@ type session struct {
 	log    *slog.Logger
 	start  time.Time
 
+	deflate *deflate // after COMPRESS
+
 	guestLog *slog.Logger // log as it was before login
 
 	implicitTLS bool // the connection begins with a handshake
@@ -164,6 +166,7 @@ func (s *session) expelled() error {
 // end gives back what the session holds.
 func (s *session) end() {
 	s.lex.Release()
+	s.deflate.close()
 	s.unselect()
 	for _, f := range s.atEnd {
 		f()

@@ -9,7 +9,7 @@ import (
 // loginCapabilities are STARTTLS, LOGINDISABLED and the mechanisms of AUTHENTICATE.
 func (s *session) loginCapabilities() []imap.Cap {
 	var caps []imap.Cap
-	if s.tls == nil && s.srv.TLS != nil {
+	if s.tls == nil && s.srv.TLS != nil && s.deflate == nil {
 		caps = append(caps, imap.CapStartTLS)
 	}
 	if !s.mayPlain() {
@@ -33,6 +33,9 @@ func (s *session) cmdStartTLS(ctx context.Context, c *command) error {
 	}
 	if s.srv.TLS == nil {
 		return bad("TLS is not available")
+	}
+	if s.deflate != nil { // RFC 4978 §4: compression goes inside TLS
+		return bad("TLS begins before COMPRESS")
 	}
 	if c.lex.Buffered() > 0 {
 		c.lex.Drop()

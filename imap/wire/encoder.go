@@ -25,6 +25,15 @@ type Encoder struct {
 // NewEncoder writes to dst.
 func NewEncoder(dst io.Writer) *Encoder { return &Encoder{dst: dst} }
 
+// Switch flushes, and then writes to what open puts before the destination.
+func (e *Encoder) Switch(open func(dst io.Writer) io.Writer) error {
+	if err := e.Flush(); err != nil {
+		return err
+	}
+	e.dst = open(e.dst)
+	return nil
+}
+
 // Err is the first error of the connection.
 func (e *Encoder) Err() error { return e.err }
 

@@ -98,6 +98,18 @@ func (l *Lexer) Release() {
 // Buffered is the number of octets that the client has sent ahead.
 func (l *Lexer) Buffered() int { return l.w - l.r }
 
+// Switch has everything behind the last command come from what open gives: a
+// layer that is fed with ahead, the octets that were read already, and then with
+// the source there was.
+func (l *Lexer) Switch(open func(ahead []byte, src io.Reader) io.Reader) {
+	var ahead []byte
+	if l.w > l.r {
+		ahead = append(ahead, l.buf[l.r:l.w]...)
+	}
+	l.Drop()
+	l.src = open(ahead, l.src)
+}
+
 // Drop forgets what the client has sent ahead: after STARTTLS nothing that came
 // in the clear may run (RFC 3501 §6.2.1).
 func (l *Lexer) Drop() { l.r, l.line = l.w, l.w }
