@@ -90,7 +90,8 @@ func (s *Store) CreateMailbox(ctx context.Context, acct AccountID, name string, 
 }
 
 // CreateMailboxAs is CreateMailbox by another user than the account's owner, who
-// is subscribed to it too, under the name by which others know it.
+// is subscribed to it too, under the name by which others know it, which is also
+// the one in the result.
 func (s *Store) CreateMailboxAs(ctx context.Context, user, acct AccountID, name string, use SpecialUse) (Mailbox, error) {
 	name, err := newName(name)
 	if err != nil {
@@ -115,12 +116,28 @@ func (s *Store) CreateMailboxAs(ctx context.Context, user, acct AccountID, name 
 		}
 		m, err = insertMailbox(ctx, tx, maker{acct, user}, name, use, true)
 		m.Above = above
-		return err
+		if err != nil || user == acct {
+			return err
+		}
+		for _, name := range append([]*string{&m.Name}, pointers(m.Above)...) {
+			if *name, err = shownName(ctx, tx, acct, *name); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err == nil {
 		s.changedTree(maker{acct, user})
 	}
 	return m, err
+}
+
+func pointers(list []string) []*string {
+	out := make([]*string, len(list))
+	for i := range list {
+		out[i] = &list[i]
+	}
+	return out
 }
 
 // changedTree is called after a change of an account's mailboxes.

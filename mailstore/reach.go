@@ -81,8 +81,10 @@ const sqlRights = `LATERAL (SELECT bit_or(l.rights) FILTER (WHERE NOT l.negative
 	FROM acl l WHERE l.mailbox_id = m.id AND (l.grantee_id = $1
 		OR m.account_id <> $1 AND l.domain = (SELECT split_part(address, '@', 2) FROM account WHERE id = $1))) acl`
 
-// reachedColumns are what scanReached reads.
-var reachedColumns = `m.` + strings.ReplaceAll(mailboxColumns, `, `, `, m.`) + `, o.address, o.shared, acl.granted, acl.taken`
+// reachedColumns are what scanReached reads from reachedTables.
+const reachedColumns = `m.*, o.address, o.shared, acl.granted, acl.taken`
+
+const reachedTables = `(SELECT ` + mailboxColumns + ` FROM mailbox WHERE deleted_at IS NULL) m JOIN account o ON o.id = m.account_id, ` + sqlRights
 
 func scanReached(user AccountID) func(row pgx.CollectableRow) (Reached, error) {
 	return func(row pgx.CollectableRow) (r Reached, err error) {
@@ -142,8 +144,7 @@ func (s *Store) reachOther(ctx context.Context, user AccountID, space, address, 
 
 // reachOne reads the mailbox m that the condition on it selects.
 func (s *Store) reachOne(ctx context.Context, user AccountID, where string, args ...any) (Reached, error) {
-	rows, err := s.pool.Query(ctx, `SELECT `+reachedColumns+` FROM mailbox m JOIN account o ON o.id = m.account_id, `+sqlRights+`
-		WHERE m.deleted_at IS NULL AND `+where, append([]any{user}, args...)...)
+	rows, err := s.pool.Query(ctx, `SELECT `+reachedColumns+` FROM `+reachedTables+` WHERE `+where, append([]any{user}, args...)...)
 	if err != nil {
 		return Reached{}, dbError("reach a mailbox", err)
 	}
@@ -163,19 +164,20 @@ func (s *Store) ReachID(ctx context.Context, user AccountID, mbox MailboxID) (Re
 // ReachParent finds the nearest mailbox above the name that one is to get, and
 // what that name is in its account: at the top of another's account INBOX is
 // above. At the top of the user's own there is none: a zero Mailbox, with the
-// account and all rights. ErrNoMailbox, also when the user has no right at all.
+// account and all rights. ErrNoMailbox, also when the user has no right at all;
+// ErrNameInvalid for what can be nobody's.
 func (s *Store) ReachParent(ctx context.Context, user AccountID, name string) (parent Reached, own string, err error) {
 	space, address, own, ok := Foreign(name)
 	if !ok {
-		name = cleanText(CanonicalName(name))
-		parent, err = s.reachOne(ctx, user, `m.account_id = $1 AND m.name = ANY($2) ORDER BY length(m.name) DESC LIMIT 1`, parents(name))
+		parent, err = s.reachOne(ctx, user, `m.account_id = $1 AND m.name = ANY($2) ORDER BY length(m.name) DESC LIMIT 1`,
+			parents(cleanText(CanonicalName(name))))
 		if errors.Is(err, ErrNoMailbox) {
 			parent, err = Reached{Mailbox: Mailbox{Account: user}, Rights: AllRights, Personal: true}, nil
 		}
 		return parent, name, err
 	}
 	if own == "" {
-		return parent, own, fmt.Errorf("reach a mailbox: %w", ErrNoMailbox)
+		return parent, own, ErrNameInvalid
 	}
 	parent, err = s.reachOne(ctx, user, `m.account_id = (SELECT id FROM account WHERE address = $2 AND shared = $3 AND id <> $1) AND m.name = ANY($4)
 		ORDER BY m.name <> 'INBOX' DESC, length(m.name) DESC LIMIT 1`, cleanText(address), space == Shared, append(parents(cleanText(own)), inbox))
@@ -191,8 +193,8 @@ func (s *Store) ReachParent(ctx context.Context, user AccountID, name string) (p
 func (s *Store) Visible(ctx context.Context, user AccountID) ([]Reached, error) {
 	rows, err := s.pool.Query(ctx, `WITH l AS MATERIALIZED (SELECT DISTINCT mailbox_id FROM acl
 			WHERE grantee_id = $1 OR domain = (SELECT split_part(address, '@', 2) FROM account WHERE id = $1))
-		SELECT `+reachedColumns+` FROM l JOIN mailbox m ON m.id = l.mailbox_id JOIN account o ON o.id = m.account_id, `+sqlRights+`
-		WHERE m.deleted_at IS NULL AND m.account_id <> $1 ORDER BY o.shared, o.address COLLATE "C", m.name <> 'INBOX', m.name COLLATE "C"`, user)
+		SELECT `+reachedColumns+` FROM `+reachedTables+`
+		WHERE m.id IN (SELECT mailbox_id FROM l) AND m.account_id <> $1 ORDER BY o.shared, o.address COLLATE "C", m.name <> 'INBOX', m.name COLLATE "C"`, user)
 	if err != nil {
 		return nil, dbError("list mailboxes of others", err)
 	}
@@ -211,8 +213,8 @@ func (s *Store) Visible(ctx context.Context, user AccountID) ([]Reached, error) 
 
 // Reaches gives all mailboxes that the user sees, his own first.
 func (s *Store) Reaches(ctx context.Context, user AccountID) ([]Reached, error) {
-	rows, err := s.pool.Query(ctx, `SELECT `+reachedColumns+` FROM mailbox m JOIN account o ON o.id = m.account_id, `+sqlRights+`
-		WHERE m.account_id = $1 AND m.deleted_at IS NULL ORDER BY m.name <> 'INBOX', m.name COLLATE "C"`, user)
+	rows, err := s.pool.Query(ctx, `SELECT `+reachedColumns+` FROM `+reachedTables+`
+		WHERE m.account_id = $1 ORDER BY m.name <> 'INBOX', m.name COLLATE "C"`, user)
 	if err != nil {
 		return nil, dbError("list mailboxes", err)
 	}

@@ -149,13 +149,14 @@ func (a *appending) admit(m *appended, size int64) error {
 	if size > maxAppends*a.s.srv.MaxMessage-a.size {
 		return no(imap.ResponseCodeTooBig, "The messages of one APPEND are larger than %d octets", maxAppends*a.s.srv.MaxMessage)
 	}
-	if _, err := a.s.srv.Store.Mailbox(a.ctx, a.s.acct(), a.mailbox); err != nil {
+	to, err := a.s.reach(a.ctx, a.mailbox, mailstore.RightInsert)
+	if err != nil {
 		return tryCreate(err)
 	}
 	if a.replaces {
 		return nil
 	}
-	return a.s.srv.Store.QuotaOK(a.ctx, a.s.acct(), a.size+size)
+	return a.s.srv.Store.QuotaOK(a.ctx, to.Account, a.size+size)
 }
 
 // Bounds of the messages of one APPEND together: on disk as so many of the
@@ -246,11 +247,18 @@ func (w *noNUL) Write(p []byte) (int, error) {
 // where they went (RFC 4315 §3).
 func (a *appending) deliver(c *command, old *mailstore.Replaced) error {
 	s := a.s
+	to, err := s.reach(a.ctx, a.mailbox, mailstore.RightInsert) // it took a while to come here
+	if err != nil {
+		return tryCreate(err)
+	}
 	list := make([]*mailstore.Delivery, len(a.messages))
 	for i, m := range a.messages {
+		if !to.Rights.Has(mailstore.RightWrite) { // RFC 4314 §4: flags without a right are dropped
+			m.keywords = nil
+		}
 		list[i] = &mailstore.Delivery{Body: m.body, Targets: []mailstore.Target{{
-			Account: s.acct(), Mailbox: a.mailbox, NoFallback: true,
-			Flags: m.flags, Keywords: m.keywords, InternalDate: m.date,
+			Account: to.Account, Mailbox: to.Own, NoFallback: true,
+			Flags: m.flags & to.Rights.KeepFlags(), Keywords: m.keywords, InternalDate: m.date,
 		}}}
 	}
 	var placed []mailstore.Placed
@@ -258,7 +266,7 @@ func (a *appending) deliver(c *command, old *mailstore.Replaced) error {
 		if len(list) == 1 && old == nil { // it may share its transaction with others
 			placed, err = s.srv.Store.Deliver(ctx, list[0])
 		} else {
-			placed, err = s.srv.Store.DeliverTogether(ctx, s.acct(), list, old)
+			placed, err = s.srv.Store.DeliverTogether(ctx, to.Account, list, old)
 		}
 		return err
 	}); err != nil {

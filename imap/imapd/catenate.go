@@ -101,7 +101,7 @@ func (a *appending) referred(m *appended, text string) error {
 	if !ok {
 		return badURL(text)
 	}
-	box, validity, err := a.mailboxOf(u)
+	acct, box, validity, err := a.mailboxOf(u)
 	if errors.Is(err, mailstore.ErrNoMailbox) || err == nil && u.validity != 0 && u.validity != validity {
 		return badURL(text)
 	}
@@ -111,13 +111,13 @@ func (a *appending) referred(m *appended, text string) error {
 	f := &fetch{s: a.s, ctx: a.ctx}
 	item := sectionItem("", &u.section, false)
 	var row *mailstore.Message
-	if err := a.s.srv.Store.Messages(a.ctx, a.s.acct(), box, mailstore.UIDs(u.uid), item.fields|mailstore.FieldParts, func(r *mailstore.Message) error {
+	if err := a.s.srv.Store.Messages(a.ctx, acct, box, mailstore.UIDs(u.uid), item.fields|mailstore.FieldParts, func(r *mailstore.Message) error {
 		row = r
 		return nil
 	}); err != nil {
 		return err
 	}
-	there, err := a.present(box, u.uid)
+	there, err := a.present(acct, box, u.uid)
 	if err != nil {
 		return err
 	}
@@ -127,21 +127,27 @@ func (a *appending) referred(m *appended, text string) error {
 	return a.copyPart(m, f, &fetched{uid: u.uid, row: row}, &u.section, text)
 }
 
-// mailboxOf finds the mailbox of a URL and its UIDVALIDITY.
-func (a *appending) mailboxOf(u partURL) (mailstore.MailboxID, uint32, error) {
+// mailboxOf finds the mailbox of a URL, whose it is, and its UIDVALIDITY.
+func (a *appending) mailboxOf(u partURL) (mailstore.AccountID, mailstore.MailboxID, uint32, error) {
 	if u.mailbox == "" {
 		if a.s.box == nil {
-			return 0, 0, mailstore.ErrNoMailbox
+			return 0, 0, 0, mailstore.ErrNoMailbox
 		}
-		return a.s.box.id, a.s.box.validity, nil
+		if err := a.s.recheck(a.ctx); err != nil {
+			return 0, 0, 0, err
+		}
+		return a.s.box.account, a.s.box.id, a.s.box.validity, nil
 	}
-	box, err := a.s.srv.Store.Mailbox(a.ctx, a.s.acct(), u.mailbox)
-	return box.ID, box.UIDValidity, err
+	box, err := a.s.reach(a.ctx, u.mailbox, mailstore.RightRead)
+	if errors.Is(err, errNoRight) {
+		err = mailstore.ErrNoMailbox // BADURL, as for any that leads nowhere
+	}
+	return box.Account, box.ID, box.UIDValidity, err
 }
 
 // present reports whether a message was not expunged: its row stays for a while.
-func (a *appending) present(box mailstore.MailboxID, uid mailstore.UID) (bool, error) {
-	view, _, err := a.s.srv.Store.Load(a.ctx, a.s.acct(), box)
+func (a *appending) present(acct mailstore.AccountID, box mailstore.MailboxID, uid mailstore.UID) (bool, error) {
+	view, _, err := a.s.srv.Store.Load(a.ctx, acct, box)
 	if err != nil {
 		return false, err
 	}

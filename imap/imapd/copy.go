@@ -26,15 +26,26 @@ func (s *session) copying(c *command) (uids mailstore.UIDSet, to string, err err
 	return uids, to, err
 }
 
+// copyTarget finds where to copy. Flags that the user may not set there are not
+// copied (RFC 4314 §4).
+func (s *session) copyTarget(ctx context.Context, name string) (to mailstore.Reached, keep mailstore.Flags, err error) {
+	to, err = s.reach(ctx, name, mailstore.RightInsert)
+	return to, to.Rights.KeepFlags(), tryCreate(err)
+}
+
 // cmdCopy is COPY and UID COPY (RFC 3501 §6.4.7): all or nothing.
 func (s *session) cmdCopy(ctx context.Context, c *command) error {
 	uids, to, err := s.copying(c)
 	if err != nil || uids.IsEmpty() {
 		return err
 	}
+	target, keep, err := s.copyTarget(ctx, to)
+	if err != nil {
+		return err
+	}
 	var result mailstore.CopyResult
 	if err := s.slowly(ctx, c, func(ctx context.Context) (err error) {
-		result, err = s.srv.Store.Copy(ctx, s.acct(), s.box.id, uids, s.acct(), to)
+		result, err = s.srv.Store.CopyKeeping(ctx, s.box.account, s.box.id, uids, target.Account, target.Own, keep)
 		return err
 	}); err != nil {
 		return tryCreate(err)

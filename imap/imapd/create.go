@@ -33,12 +33,21 @@ func (s *session) cmdCreate(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	use, err := s.specialUse(ctx, uses)
+	above, own, err := s.reachParent(ctx, name)
 	if err != nil {
 		return err
 	}
-	m, err := s.srv.Store.CreateMailbox(ctx, s.acct(), name, use)
+	use := mailstore.None
+	if above.Account == s.acct() {
+		use, err = s.specialUse(ctx, uses)
+	} else if len(uses) > 0 { // a special use is the owner's to give
+		err = no(codeUseAttr, "Special uses are for mailboxes of your own")
+	}
 	if err != nil {
+		return err
+	}
+	m, err := s.srv.Store.CreateMailboxAs(ctx, s.acct(), above.Account, own, use)
+	if err = s.taken(ctx, name, err); err != nil {
 		return err
 	}
 	s.implied = append(s.implied, m.Above...)

@@ -1,6 +1,10 @@
 package imapd
 
-import "context"
+import (
+	"context"
+
+	"posthouse/mailstore"
+)
 
 // cmdDelete is DELETE (RFC 3501 §6.3.4). What is below the mailbox stays; the
 // subscription does too (§6.3.6).
@@ -12,11 +16,11 @@ func (s *session) cmdDelete(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	m, err := s.srv.Store.Mailbox(ctx, s.acct(), name)
+	m, err := s.reach(ctx, name, mailstore.RightDeleteMailbox)
 	if err != nil {
 		return err
 	}
-	if err := s.srv.Store.DeleteMailbox(ctx, s.acct(), name); err != nil {
+	if err := s.srv.Store.DeleteMailbox(ctx, m.Account, m.Own); err != nil {
 		return err
 	}
 	if s.box != nil && s.box.id == m.ID { // our own doing: other sessions hear BYE

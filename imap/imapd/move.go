@@ -13,15 +13,19 @@ func (s *session) cmdMove(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	if s.box.readOnly {
-		return errReadOnly
+	if err := s.may(mailstore.RightDelete | mailstore.RightExpunge); err != nil { // RFC 6851 §4.2
+		return err
 	}
 	if uids.IsEmpty() {
 		return nil
 	}
+	target, keep, err := s.copyTarget(ctx, to)
+	if err != nil {
+		return err
+	}
 	var result mailstore.CopyResult
 	err = s.slowly(ctx, c, func(ctx context.Context) (err error) {
-		result, err = s.srv.Store.Move(ctx, s.acct(), s.box.id, uids, s.acct(), to)
+		result, err = s.srv.Store.MoveKeeping(ctx, s.box.account, s.box.id, uids, target.Account, target.Own, keep)
 		return err
 	})
 	if len(result.Src) > 0 {

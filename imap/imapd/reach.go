@@ -40,6 +40,34 @@ func allowed(box *mailstore.Reached, ok bool) error {
 	return mailstore.ErrNoMailbox
 }
 
+// foreign reports whether a name is in a namespace of others' mailboxes.
+func foreign(name string) bool {
+	_, _, _, ok := mailstore.Foreign(name)
+	return ok
+}
+
+// reachParent finds the mailbox above a name that one is to get, in which the
+// user needs the right k, and what the name is in its account.
+func (s *session) reachParent(ctx context.Context, name string) (above mailstore.Reached, own string, err error) {
+	above, own, err = s.srv.Store.ReachParent(ctx, s.acct(), name)
+	if err != nil {
+		return above, own, err
+	}
+	return above, own, allowed(&above, above.Rights.Has(mailstore.RightCreate))
+}
+
+// taken keeps secret that a name is taken by a mailbox which the user may not see.
+func (s *session) taken(ctx context.Context, name string, err error) error {
+	if !errors.Is(err, mailstore.ErrMailboxExists) {
+		return err
+	}
+	box, hidden := s.reach(ctx, name, mailstore.RightLookup)
+	if errors.Is(hidden, mailstore.ErrNoMailbox) && !box.Personal && foreign(name) {
+		return errNoRight
+	}
+	return err
+}
+
 // reaches gives all mailboxes that the user sees: the account's own, then those
 // of others with the right l.
 func (s *session) reaches(ctx context.Context) ([]mailstore.Reached, error) {

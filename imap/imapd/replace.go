@@ -32,8 +32,9 @@ func (s *session) cmdReplace(ctx context.Context, c *command) error {
 	switch { // before a client that waits sends the message
 	case uids.Len() != 1:
 		return no("", "The message to replace is not there")
-	case s.box.readOnly:
-		return errReadOnly
+	}
+	if err := s.may(mailstore.RightDelete | mailstore.RightExpunge); err != nil {
+		return err
 	}
 	if err := a.message(); err != nil {
 		return err
@@ -41,7 +42,7 @@ func (s *session) cmdReplace(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	if err := a.deliver(c, &mailstore.Replaced{Mailbox: s.box.id, UID: uids[0].Lo}); err != nil {
+	if err := a.deliver(c, &mailstore.Replaced{Account: s.box.account, Mailbox: s.box.id, UID: uids[0].Lo}); err != nil {
 		return err
 	}
 	// §3.1: APPENDUID is untagged, before the old message is told to be gone.

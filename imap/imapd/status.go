@@ -41,11 +41,11 @@ func (s *session) cmdStatus(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	m, err := s.srv.Store.Mailbox(ctx, s.acct(), name)
+	box, err := s.reach(ctx, name, mailstore.RightRead)
 	if err != nil {
 		return err
 	}
-	return s.writeStatus(ctx, m, items)
+	return s.writeStatus(ctx, box.Mailbox, items)
 }
 
 // parseStatusItems reads the parenthesised items of STATUS and LIST RETURN.
