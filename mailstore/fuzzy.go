@@ -182,14 +182,15 @@ func (w *editWalk) row(d int) (dead bool) {
 	return int(least) > w.max && int(leastAbove)+1 > w.max
 }
 
-// matchFuzzy gives the words that are like one, by their numbers, rising.
-func (s *segment) matchFuzzy(f *fuzzyWord) (words []int32) {
+// matchFuzzy gives the words between two places that are like one, by their
+// numbers, rising; word is the first's, and so many octets before each are none of it.
+func (s *segment) matchFuzzy(f *fuzzyWord, at, end, word, prefix int) (words []int32) {
 	walk := newEditWalk(f)
-	for at, word := 1, int32(0); at < len(s.vocab); word++ {
+	for ; at < end; word++ {
 		w := s.wordAt(at)
 		at += len(w) + 1
-		if f.like(w, walk) > 0 {
-			words = append(words, word)
+		if len(w) >= prefix && f.like(w[prefix:], walk) > 0 {
+			words = append(words, int32(word))
 		}
 	}
 	return words

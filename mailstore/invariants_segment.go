@@ -51,22 +51,25 @@ func checkSegment(ctx context.Context, tx pgx.Tx, acct AccountID, first, end int
 	if err != nil {
 		return "", err
 	}
-	rows, err := tx.Query(ctx, `SELECT first_no, blob_ids, z FROM text_pack WHERE account_id = $1 AND first_no >= $2 AND first_no < $3 ORDER BY first_no`, acct, first, end)
+	rows, err := tx.Query(ctx, `SELECT first_no, blob_ids, z, heads FROM text_pack WHERE account_id = $1 AND first_no >= $2 AND first_no < $3 ORDER BY first_no`, acct, first, end)
 	if err != nil {
 		return "", err
 	}
 	b := newSegmentBuilder(first)
 	there := make(map[[2]int64]bool, len(seg.blobs)) // pack and body
 	var p pack
-	var texts []byte
-	if _, err = pgx.ForEachRow(rows, []any{&p.firstNo, &p.blobs, &p.z}, func() error {
+	var texts, heads []byte
+	if _, err = pgx.ForEachRow(rows, []any{&p.firstNo, &p.blobs, &p.z, &p.heads}, func() error {
 		for _, blob := range p.blobs {
 			there[[2]int64{p.firstNo, blob}] = true
 		}
 		if texts, err = packDecoder.DecodeAll(p.z, texts[:0]); err != nil {
 			return err
 		}
-		return b.add(p.firstNo, p.blobs, texts)
+		if heads, err = packDecoder.DecodeAll(p.heads, heads[:0]); err != nil {
+			return err
+		}
+		return b.add(p.firstNo, p.blobs, texts, heads)
 	}); err != nil {
 		return "", err
 	}

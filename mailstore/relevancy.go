@@ -68,7 +68,7 @@ func (q *search) score(leaves []textLeaf, found UIDSet) ([]uint8, error) {
 	}
 	m := newMatcher(leaves, docs)
 	m.tallies = make([]tally, len(docs.docs)*len(leaves))
-	if err := q.searchPacks(m, verify{all: true}); err != nil {
+	if err := q.searchPacks(m, verify{all: m.needs()}); err != nil {
 		return nil, err
 	}
 	if err := q.searchBodies(m, found); err != nil {

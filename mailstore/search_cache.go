@@ -26,6 +26,7 @@ type searchCache struct {
 // searchKey names a segment by its id, or a mailbox.
 type searchKey struct {
 	segment int64
+	bare    bool // without its words
 	mailbox MailboxID
 }
 
@@ -61,6 +62,17 @@ func (c *searchCache) segment(id int64) *segment {
 	return nil
 }
 
+// bareSegment is a segment that may lack its words.
+func (c *searchCache) bareSegment(id int64) *segment {
+	if s := c.segment(id); s != nil {
+		return s
+	}
+	if item := c.get(searchKey{segment: id, bare: true}); item != nil {
+		return item.segment
+	}
+	return nil
+}
+
 func (c *searchCache) docs(mbox MailboxID) (*docTable, bool) {
 	if item := c.get(searchKey{mailbox: mbox}); item != nil {
 		return item.docs, true
@@ -71,6 +83,10 @@ func (c *searchCache) docs(mbox MailboxID) (*docTable, bool) {
 // putSegment keeps s; kept says that it fits.
 func (c *searchCache) putSegment(s *segment) (kept bool) {
 	return c.put(&searchItem{key: searchKey{segment: s.id}, segment: s, size: s.size()})
+}
+
+func (c *searchCache) putBareSegment(s *segment) {
+	c.put(&searchItem{key: searchKey{segment: s.id, bare: true}, segment: s, size: s.size()})
 }
 
 // putDocs keeps t unless a longer table of the mailbox is there.

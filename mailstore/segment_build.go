@@ -191,7 +191,7 @@ func (s *Store) buildSegment(ctx context.Context, tx pgx.Tx, acct AccountID) (mo
 // where there are no more.
 func (s *Store) coverPacks(ctx context.Context, tx pgx.Tx, acct AccountID, b *segmentBuilder, from, next int64) (end int64, err error) {
 	const page = 64
-	rows, err := tx.Query(ctx, `SELECT first_no, n, blob_ids, z FROM text_pack WHERE account_id = $1 AND first_no >= $2 ORDER BY first_no LIMIT $3`, acct, from, page)
+	rows, err := tx.Query(ctx, `SELECT first_no, n, blob_ids, z, heads FROM text_pack WHERE account_id = $1 AND first_no >= $2 ORDER BY first_no LIMIT $3`, acct, from, page)
 	if err != nil {
 		return from, err
 	}
@@ -199,16 +199,19 @@ func (s *Store) coverPacks(ctx context.Context, tx pgx.Tx, acct AccountID, b *se
 	end = from
 	var p pack
 	var n int64
-	var texts []byte
-	_, err = pgx.ForEachRow(rows, []any{&p.firstNo, &n, &p.blobs, &p.z}, func() error {
+	var texts, heads []byte
+	_, err = pgx.ForEachRow(rows, []any{&p.firstNo, &n, &p.blobs, &p.z, &p.heads}, func() error {
 		if packs++; int64(b.octets) >= s.segments.octets || int64(len(b.seg.blobs)) >= s.segments.texts {
 			return nil
 		}
 		if texts, err = packDecoder.DecodeAll(p.z, texts[:0]); err != nil {
 			return err
 		}
+		if heads, err = packDecoder.DecodeAll(p.heads, heads[:0]); err != nil {
+			return err
+		}
 		end = p.firstNo + n
-		return b.add(p.firstNo, p.blobs, texts)
+		return b.add(p.firstNo, p.blobs, texts, heads)
 	})
 	if packs < page && int64(b.octets) < s.segments.octets && int64(len(b.seg.blobs)) < s.segments.texts {
 		end = next

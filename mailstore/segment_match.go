@@ -5,53 +5,164 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"unicode/utf8"
 )
 
-// wordPlan is what segments can say about one leaf: the texts that have a word
-// for each of its pieces.
+// The words of a vocabulary come in sections, by what they begin with: the words
+// of bodies with nothing, the others with an octet that no word begins with. (These
+// are octets, not texts: sections follow one another in this order.)
+const (
+	sectionContext     = 1 // contexts of bodies: text_context.go
+	sectionHeadWord    = 2
+	sectionHeadContext = 3
+	sectionChar        = 4 // characters of the words of bodies
+	sectionHeadChar    = 5
+	sectionWord        = 6 // what begins with anything else
+)
+
+// wordPlan is what segments can say about one leaf in the headers or in the
+// bodies: the texts that have a word for each of its pieces.
 type wordPlan struct {
 	leaf   int
+	head   bool
 	pieces []piece
 	exact  bool // these texts match, and no other but those with long words may
 }
 
-// wordPlans gives the plans of the leaves that look at bodies; whole says that
-// for one of them every text has to be looked into.
-func wordPlans(leaves []textLeaf) (plans []wordPlan, whole bool) {
-	for i := range leaves {
-		if !leaves[i].body {
-			continue
-		}
-		p := wordPlan{leaf: i}
-		if fuzzy := leaves[i].fuzzy; fuzzy != nil {
-			p.pieces, p.exact = []piece{{fuzzy: fuzzy}}, true
-		} else if p.pieces, p.exact = pieces(string(leaves[i].needle)); len(p.pieces) == 0 {
-			return nil, true
-		}
-		plans = append(plans, p)
+// side is the bit of the texts that the plan is about.
+func (p *wordPlan) side() uint8 {
+	if p.head {
+		return seenHead
 	}
-	return plans, false
+	return seenBody
+}
+
+// wordPlans gives the plans of the leaves; whole has the sides of which every
+// text has to be looked into for one of them.
+func wordPlans(leaves []textLeaf) (plans []wordPlan, whole uint8) {
+	for i := range leaves {
+		l := &leaves[i]
+		p := wordPlan{leaf: i}
+		if l.fuzzy != nil {
+			p.pieces, p.exact = []piece{{fuzzy: l.fuzzy}}, true
+		} else {
+			p.pieces, p.exact = piecesOf(string(l.needle))
+		}
+		if l.body {
+			if len(p.pieces) == 0 {
+				whole |= seenBody
+			} else {
+				plans = append(plans, p)
+			}
+		}
+		if l.header {
+			if p.head = true; l.mark != nil { // its name stands there, too
+				p.exact = false
+				name, _ := pieces(string(l.mark))
+				p.pieces = append(p.pieces[:len(p.pieces):len(p.pieces)], name...)
+			}
+			if len(p.pieces) == 0 {
+				whole |= seenHead
+			} else {
+				plans = append(plans, p)
+			}
+		}
+	}
+	return plans, whole
+}
+
+// piecesOf gives the words and contexts of a folded needle.
+func piecesOf(needle string) (list []piece, exact bool) {
+	if list, exact = pieces(needle); exact {
+		return list, true
+	}
+	around, exact := contexts(needle)
+	if exact {
+		return around, true // the words say nothing more
+	}
+	return append(around, list...), false
+}
+
+// section is the prefix of the words that a piece is looked up in.
+func (p *piece) section(head bool) byte {
+	switch {
+	case p.context && head:
+		return sectionHeadContext
+	case p.context:
+		return sectionContext
+	case p.isChar() && head:
+		return sectionHeadChar
+	case p.isChar():
+		return sectionChar
+	case head:
+		return sectionHeadWord
+	}
+	return sectionWord
+}
+
+// isChar reports whether it is one character, anywhere in a word.
+func (p *piece) isChar() bool {
+	return p.fuzzy == nil && !p.context && !p.first && !p.last && utf8.RuneCountInString(p.text) == 1
+}
+
+// lower is the first word that does not come before a text: where it begins, and
+// its number.
+func (s *segment) lower(text string) (at, word int) {
+	b := max(sort.Search(len(s.blocks)-1, func(b int) bool { return string(s.wordAt(int(s.blocks[b].vocab))) >= text })-1, 0)
+	word = b * blockWords
+	for at = int(s.blocks[b].vocab); at < len(s.vocab); word++ {
+		w := s.wordAt(at)
+		if string(w) >= text {
+			break
+		}
+		at += len(w) + 1
+	}
+	return at, word
 }
 
 // match gives the words that the piece matches, by their numbers, rising.
-func (s *segment) match(p *piece) (words []int32) {
+func (s *segment) match(p *piece, head bool) []int32 {
+	section := p.section(head)
+	prefix := ""
+	if section != sectionWord {
+		prefix = string(section)
+	}
+	switch {
+	case p.fuzzy != nil:
+	case p.isChar():
+		return s.matchFirst(prefix+p.text, true)
+	case p.first:
+		return s.matchFirst(prefix+p.text, p.last)
+	}
+	at, word := s.lower(string(section))
+	end := len(s.vocab)
+	if section != sectionWord {
+		end, _ = s.lower(string(section + 1))
+	}
 	if p.fuzzy != nil {
-		return s.matchFuzzy(p.fuzzy)
+		return s.matchFuzzy(p.fuzzy, at, end, word, len(prefix))
 	}
-	if p.first {
-		return s.matchFirst(p)
+	pattern := []byte(p.text)
+	if p.last {
+		pattern = append(pattern, 0)
 	}
-	pattern := p.pattern()
-	word, at := 0, 1 // a word and where it begins
-	for at < len(s.vocab) {
-		i := bytes.Index(s.vocab[at:], pattern)
+	return s.matchIn(pattern, at, end, word)
+}
+
+// matchIn gives the words between two places that contain a pattern, or end with
+// it where it ends with 0x00; word is the first's number.
+func (s *segment) matchIn(pattern []byte, at, end, word int) (words []int32) {
+	for at < end {
+		i := bytes.Index(s.vocab[at:end], pattern)
 		if i < 0 {
 			break
 		}
 		i += at
 		if i-at > 64*blockWords {
 			b := sort.Search(len(s.blocks), func(b int) bool { return int(s.blocks[b].vocab) > i }) - 1
-			word, at = b*blockWords, int(s.blocks[b].vocab)
+			if begins := int(s.blocks[b].vocab); begins > at {
+				word, at = b*blockWords, begins
+			}
 		}
 		word += bytes.Count(s.vocab[at:i], []byte{0})
 		words = append(words, int32(word))
@@ -60,17 +171,12 @@ func (s *segment) match(p *piece) (words []int32) {
 	return words
 }
 
-// matchFirst is match for a piece that begins the word.
-func (s *segment) matchFirst(p *piece) (words []int32) {
-	b := sort.Search(len(s.blocks)-1, func(b int) bool { return string(s.wordAt(int(s.blocks[b].vocab))) >= p.text })
-	word := max(b-1, 0) * blockWords
-	for at := int(s.blocks[max(b-1, 0)].vocab); at < len(s.vocab); word++ {
+// matchFirst gives the words that begin with a text, or are it.
+func (s *segment) matchFirst(text string, is bool) (words []int32) {
+	for at, word := s.lower(text); at < len(s.vocab); word++ {
 		w := s.wordAt(at)
 		at += len(w) + 1
-		if string(w) < p.text {
-			continue
-		}
-		if !strings.HasPrefix(string(w), p.text) || p.last && len(w) > len(p.text) {
+		if !strings.HasPrefix(string(w), text) || is && len(w) > len(text) {
 			break
 		}
 		words = append(words, int32(word))
@@ -89,6 +195,7 @@ type segmentHits struct {
 	places []int32   // see docTable
 	words  [][]int32 // of all pieces of all plans, one after the other; a plan without a match for a piece has none
 	ranges []postRange
+	scan   bool // nothing was looked up: the packs of the mailbox's few texts are
 }
 
 // postRange is a range of blocks whose postings are read at once.
@@ -103,14 +210,18 @@ func (s *segment) find(plans []wordPlan) *segmentHits {
 	wanted := newBitset(len(s.blocks))
 	for _, plan := range plans {
 		from := len(h.words)
+		none := false
 		for i := range plan.pieces {
-			h.words = append(h.words, s.match(&plan.pieces[i]))
+			var words []int32
+			if !none {
+				words = s.match(&plan.pieces[i], plan.head)
+				none = len(words) == 0
+			}
+			h.words = append(h.words, words)
 		}
 		words := h.words[from:]
-		for _, list := range words {
-			if len(list) == 0 { // no text has all: the other pieces need not be looked up
-				clear(words)
-			}
+		if none { // no text has all
+			clear(words)
 		}
 		for _, list := range words {
 			for _, w := range list {

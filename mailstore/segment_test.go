@@ -83,7 +83,8 @@ func segmentOf(t testing.TB, firstNo int64, texts [][]byte, blobs []int64) (*seg
 	no := firstNo
 	for len(texts) > 0 {
 		n := min(len(texts), 1+int(no)%3)
-		if err := b.add(no, blobs[:n], append(bytes.Join(texts[:n], []byte{0}), 0)); err != nil {
+		packed := append(bytes.Join(texts[:n], []byte{0}), 0)
+		if err := b.add(no, blobs[:n], packed, packed); err != nil {
 			t.Fatal(err)
 		}
 		texts, blobs, no = texts[n:], blobs[n:], no+int64(n)
@@ -105,13 +106,23 @@ func stored(t testing.TB, s *segment, row *segmentRow) (*segment, []byte) {
 	return back, row.post
 }
 
-// checkNeedle compares what a segment says about a needle with its texts.
+// checkNeedle compares what a segment says about a needle, in headers and in
+// bodies, with its texts, which are both.
 func checkNeedle(t *testing.T, s *segment, post []byte, texts map[int64][]byte, needle string) (hits int) {
 	t.Helper()
-	plan := wordPlan{}
-	if plan.pieces, plan.exact = pieces(needle); len(plan.pieces) == 0 {
-		return 0
+	for _, head := range []bool{false, true} {
+		plan := wordPlan{head: head}
+		if plan.pieces, plan.exact = piecesOf(needle); len(plan.pieces) > 0 {
+			hits += checkPlan(t, s, post, texts, needle, plan)
+		} else if needle != "" {
+			t.Errorf("segments say nothing about %q", needle)
+		}
 	}
+	return hits
+}
+
+func checkPlan(t *testing.T, s *segment, post []byte, texts map[int64][]byte, needle string, plan wordPlan) (hits int) {
+	t.Helper()
 	h := s.find([]wordPlan{plan})
 	for i := range h.ranges {
 		r := &h.ranges[i]
@@ -155,7 +166,7 @@ func checkMerge(t *testing.T, parts []*segment, posts [][]byte, texts map[int64]
 			if len(blobs) == 0 {
 				continue
 			}
-			if err := b.add(pk.no, blobs, packed); err != nil {
+			if err := b.add(pk.no, blobs, packed, packed); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -179,6 +190,11 @@ func FuzzSegment(f *testing.F) {
 	f.Add("👍 ok|ok👍|👍👍", "k👍")
 	f.Add(strings.Repeat("x", 200)+"|"+strings.Repeat("x", 128)+"|x y", strings.Repeat("x", 128))
 	f.Add("a b|a  b|ab|b a", " b")
+	f.Add("of the|of  the|often, the|soof theory|off the", "f th")
+	f.Add("foo-bar|foo - bar|a@b.c|za@b.cz|a@b", "a@b.c")
+	f.Add("----------------------------------------x|a----|"+strings.Repeat("=-", 40), strings.Repeat("-", 18)+"x")
+	f.Add("——————————————— a|"+strings.Repeat("…—", 30)+"b|x", strings.Repeat("—…", 6))
+	f.Add(strings.Repeat("- ", 3000)+"|-", "- -")
 	f.Add("\xff\xfe broken|\xe6\x97", "\xe6")
 	f.Fuzz(func(t *testing.T, lines, needle string) {
 		if len(lines) > 4<<10 {
@@ -219,7 +235,7 @@ func FuzzSegment(f *testing.F) {
 // TestSegmentRandom does the same with more texts: bitmaps, many blocks.
 func TestSegmentRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 9))
-	alphabet := []rune("eeeetaoin_0 .,日本語ไท한😀é")
+	alphabet := []rune("eeeetaoin_0 .,--日本語ไท한😀é")
 	text := func(n int) string {
 		var b strings.Builder
 		for range n {
@@ -263,7 +279,7 @@ func TestSegmentRandom(t *testing.T) {
 // FuzzSegmentDecode reads damaged rows: an error, never a panic.
 func FuzzSegmentDecode(f *testing.F) {
 	b := newSegmentBuilder(0)
-	if err := b.add(0, []int64{7, 9}, []byte("ONE TWO\x00TWO THREE\x00")); err != nil {
+	if err := b.add(0, []int64{7, 9}, []byte("ONE TWO\x00TWO THREE\x00"), []byte("\x01HEAD: ONE\x00\x00")); err != nil {
 		f.Fatal(err)
 	}
 	_, row := b.finish(2)
@@ -274,9 +290,10 @@ func FuzzSegmentDecode(f *testing.F) {
 			return
 		}
 		for _, needle := range []string{"O", "TWO", " ONE", "ONE ", "A B"} {
-			plan := wordPlan{}
-			plan.pieces, _ = pieces(needle)
-			h := s.find([]wordPlan{plan})
+			plan, fuzzy := wordPlan{}, wordPlan{head: true}
+			plan.pieces, _ = piecesOf(needle)
+			fuzzy.pieces = []piece{{fuzzy: newFuzzyWord("THERE")}}
+			h := s.find([]wordPlan{plan, fuzzy})
 			for i := range h.ranges {
 				h.ranges[i].post = post
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // wordWriter writes words, which come sorted, and their texts, of n.
@@ -37,9 +38,10 @@ func (w *wordWriter) finish(s *segment) *segmentRow {
 // segmentBuilder makes a segment of packs, which come in their order.
 type segmentBuilder struct {
 	seg    segment
-	index  map[string]int32 // word → place in words
+	index  map[string]int32 // word, with the prefix of its section → place in words
 	words  []builtWord
-	octets int // of text
+	octets int    // of text
+	key    []byte // of index
 }
 
 type builtWord struct {
@@ -51,26 +53,58 @@ func newSegmentBuilder(firstNo int64) *segmentBuilder {
 	return &segmentBuilder{seg: segment{firstNo: firstNo}, index: map[string]int32{}}
 }
 
-// add takes in a pack: its folded body texts, each ended by 0x00.
-func (b *segmentBuilder) add(no int64, blobs []int64, texts []byte) error {
-	if n := bytes.Count(texts, []byte{0}); n != len(blobs) {
-		return fmt.Errorf("pack %d has %d texts for %d bodies", no, n, len(blobs))
+// add takes in a pack: its folded texts of bodies and of headers, each ended by 0x00.
+func (b *segmentBuilder) add(no int64, blobs []int64, texts, heads []byte) error {
+	if n, h := bytes.Count(texts, []byte{0}), bytes.Count(heads, []byte{0}); n != len(blobs) || h != n {
+		return fmt.Errorf("pack %d has %d texts and %d headers for %d bodies", no, n, h, len(blobs))
 	}
-	b.octets += len(texts)
+	b.octets += len(texts) + len(heads)
 	b.seg.packs = append(b.seg.packs, segPack{no, int32(len(b.seg.blobs))})
 	for _, blob := range blobs {
 		ordinal := int32(len(b.seg.blobs))
 		b.seg.blobs = append(b.seg.blobs, blob)
-		end := bytes.IndexByte(texts, 0)
-		if eachWord(texts[:end], func(word []byte) { b.word(word, ordinal) }) {
+		end, headEnd := bytes.IndexByte(texts, 0), bytes.IndexByte(heads, 0)
+		long := b.text(texts[:end], ordinal, sectionWord, sectionContext, sectionChar)
+		longHead := b.text(heads[:headEnd], ordinal, sectionHeadWord, sectionHeadContext, sectionHeadChar)
+		if long || longHead {
 			b.seg.long = append(b.seg.long, ordinal)
 		}
-		texts = texts[end+1:]
+		texts, heads = texts[end+1:], heads[headEnd+1:]
 	}
 	return nil
 }
 
-func (b *segmentBuilder) word(word []byte, ordinal int32) {
+// text takes in one text, into the sections for its words, contexts and characters.
+func (b *segmentBuilder) text(text []byte, ordinal int32, words, contexts, chars byte) (long bool) {
+	var ascii [2]uint64 // characters that were taken in
+	var char [utf8.UTFMax]byte
+	longWord := eachWord(text, func(word []byte) {
+		b.word(words, word, ordinal)
+		for i := 0; i < len(word); {
+			if c := word[i]; c < utf8.RuneSelf {
+				if bit := uint64(1) << (c % 64); ascii[c/64]&bit == 0 {
+					ascii[c/64] |= bit
+					char[0] = c
+					b.word(chars, char[:1], ordinal)
+				}
+				i++
+				continue
+			}
+			_, n := utf8.DecodeRune(word[i:])
+			b.word(chars, word[i:i+n], ordinal)
+			i += n
+		}
+	})
+	longGap := eachContext(text, func(context []byte) { b.word(contexts, context, ordinal) })
+	return longWord || longGap
+}
+
+// word takes in a word of a section.
+func (b *segmentBuilder) word(section byte, word []byte, ordinal int32) {
+	if section != sectionWord {
+		b.key = append(append(b.key[:0], section), word...)
+		word = b.key
+	}
 	k, ok := b.index[string(word)]
 	if !ok {
 		k = int32(len(b.words))

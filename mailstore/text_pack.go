@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -196,19 +195,34 @@ func (q *search) searchPacks(m *matcher, left verify) error {
 	if err := q.searchRange(m, head, body, q.index.covered, q.index.next); err != nil {
 		return err
 	}
-	covered := body // of the packs that segments cover: all bodies, or some
-	if !left.all {
-		covered = 0
+	of := func(sides uint8) (h, b uint64) {
+		if sides&seenHead != 0 {
+			h = head
+		}
+		if sides&seenBody != 0 {
+			b = body
+		}
+		return h, b
 	}
-	if head|covered != 0 {
-		if err := q.searchRange(m, head, covered, 0, q.index.covered); err != nil {
+	if h, b := of(left.all); h|b != 0 { // of all packs that segments cover
+		if err := q.searchRange(m, h, b, 0, q.index.covered); err != nil {
 			return err
 		}
 	}
-	if len(left.packs) == 0 || left.all {
-		return nil
+	for _, sides := range []uint8{seenHead, seenBody, seenHead | seenBody} {
+		var nos []int64
+		for no, doubtful := range left.packs {
+			if doubtful&^left.all == sides {
+				nos = append(nos, no)
+			}
+		}
+		if h, b := of(sides); len(nos) > 0 {
+			if err := q.scanPacks(m, h, b, `first_no = ANY($2)`, nos); err != nil {
+				return err
+			}
+		}
 	}
-	return q.scanPacks(m, 0, body, `first_no = ANY($2)`, slices.Collect(maps.Keys(left.packs)))
+	return nil
 }
 
 // searchRange looks into packs from a number, below another. Where the mailbox

@@ -138,24 +138,12 @@ func eachPair(text []byte, i, n int, f func([]byte)) (end int) {
 }
 
 // piece is a part of a needle that a word of a matching text contains, or begins
-// with, ends with, or is.
+// with, ends with, or is; or that one of its contexts contains.
 type piece struct {
 	text        string
 	first, last bool       // it begins the word; it ends it
+	context     bool       // it is part of a context
 	fuzzy       *fuzzyWord // not nil: it is like the word
-}
-
-// pattern is the piece as it stands in a vocabulary, where 0x00 parts the words.
-func (p *piece) pattern() []byte {
-	var b []byte
-	if p.first {
-		b = append(b, 0)
-	}
-	b = append(b, p.text...)
-	if p.last {
-		b = append(b, 0)
-	}
-	return b
 }
 
 // pieces divides a folded needle at what is not a word: at its inner boundaries
@@ -194,7 +182,7 @@ func pieces(needle string) (list []piece, exact bool) {
 // encoding, the rules above and Unicode's letters as this binary knows them.
 // Segments of a lower format are made again.
 var segmentFormat = func() int16 {
-	const encoding = 1
+	const encoding = 2
 	major, _, _ := strings.Cut(unicode.Version, ".")
 	unicodeMajor, err := strconv.Atoi(major)
 	if err != nil {
