@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"posthouse/internal/mail"
+	"posthouse/internal/oidc"
 	"posthouse/internal/seal"
 )
 
@@ -47,6 +48,8 @@ type Options struct {
 	OnCreate, OnRemove func(ctx context.Context, tx pgx.Tx, accountID int64) error
 	// OnDomain runs inside the transaction that adds a domain; nil: nothing does.
 	OnDomain func(ctx context.Context, tx pgx.Tx, domain string) error
+	// Tokens checks those of the issuers; nil: nobody logs in by a token.
+	Tokens   *oidc.Verifier
 	Sending  SendingOptions
 	Throttle ThrottleOptions
 }
@@ -95,22 +98,24 @@ type ThrottleOptions struct {
 
 // Directory answers from Postgres. It is safe for concurrent use.
 type Directory struct {
-	pool      *pgxpool.Pool
-	opts      Options
-	log       *slog.Logger
-	resolved  *resolveCache
-	routing   *routing
-	callouts  *callouts
-	hooks     atomic.Pointer[Hooks] // nil before Attach
-	passwords *seal.Box             // of relays
-	notices   chan struct{}         // something is to be told to a postmaster
-	hasher    *hasher
-	throttle  *throttle
-	watches   *watches
-	patience  time.Duration
-	life      context.Context // until Close
-	stop      context.CancelFunc
-	done      sync.WaitGroup
+	pool          *pgxpool.Pool
+	opts          Options
+	log           *slog.Logger
+	resolved      *resolveCache
+	routing       *routing
+	callouts      *callouts
+	hooks         atomic.Pointer[Hooks] // nil before Attach
+	passwords     *seal.Box             // of relays
+	issuerSecrets *seal.Box
+	signins       signins
+	notices       chan struct{} // something is to be told to a postmaster
+	hasher        *hasher
+	throttle      *throttle
+	watches       *watches
+	patience      time.Duration
+	life          context.Context // until Close
+	stop          context.CancelFunc
+	done          sync.WaitGroup
 }
 
 // patience is how long a question that a client waits for may take: a database
@@ -136,19 +141,24 @@ func New(pool *pgxpool.Pool, opts Options) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
+	issuerSecrets, err := seal.New(opts.Key, "posthouse issuer secrets")
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
 	d := &Directory{
-		pool:      pool,
-		opts:      opts,
-		log:       opts.Log,
-		resolved:  newResolveCache(),
-		routing:   newRouting(),
-		callouts:  newCallouts(),
-		passwords: passwords,
-		notices:   make(chan struct{}, 1),
-		hasher:    newHasher(opts.Key),
-		throttle:  newThrottle(pool, opts.Key, opts.Throttle),
-		watches:   newWatches(),
-		patience:  patience,
+		pool:          pool,
+		opts:          opts,
+		log:           opts.Log,
+		resolved:      newResolveCache(),
+		routing:       newRouting(),
+		callouts:      newCallouts(),
+		passwords:     passwords,
+		issuerSecrets: issuerSecrets,
+		notices:       make(chan struct{}, 1),
+		hasher:        newHasher(opts.Key),
+		throttle:      newThrottle(pool, opts.Key, opts.Throttle),
+		watches:       newWatches(),
+		patience:      patience,
 	}
 	if d.log == nil {
 		d.log = slog.Default()

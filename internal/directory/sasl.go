@@ -21,6 +21,9 @@ func (d *Directory) Mechanisms(c Client) []string {
 		list = append(list, scramPlus)
 	}
 	list = append(list, scramPlain)
+	if len(d.tokens()) > 0 {
+		list = append(list, "OAUTHBEARER", "XOAUTH2")
+	}
 	if c.Protocol == "smtp" {
 		return append(list, "PLAIN", "LOGIN")
 	}
@@ -54,6 +57,14 @@ func (d *Directory) NewExchange(mech string, c Client) (*Exchange, error) {
 		x.step = x.plain
 	case "LOGIN":
 		x.step = x.loginUser
+	case "OAUTHBEARER", "XOAUTH2":
+		if len(d.tokens()) == 0 {
+			return nil, fmt.Errorf("%s without an issuer: %w", mech, ErrMechanism)
+		}
+		x.step = x.bearerFirst
+		if strings.EqualFold(mech, "XOAUTH2") {
+			x.step = x.xoauth2First
+		}
 	case scramPlain:
 		x.step = x.scramFirst
 	case scramPlus:
@@ -80,7 +91,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 		return nil, false, ErrMalformed
 	}
 	challenge, done, err = x.step(ctx, response)
-	if done || err != nil {
+	if done || err != nil { // it is over
 		x.step = func(context.Context, []byte) ([]byte, bool, error) { return nil, false, ErrMalformed }
 	}
 	return challenge, done, err

@@ -146,6 +146,9 @@ func (d *Directory) follow(ctx context.Context) error {
 		if _, err := d.refreshRoutes(ctx, conn, true); err != nil {
 			return err
 		}
+		if err := d.refreshSignin(ctx, conn); err != nil {
+			return err
+		}
 		d.wakeNotices()
 		if time.Since(lastPrune) > pruneEvery {
 			lastPrune = time.Now()
@@ -178,6 +181,9 @@ func (d *Directory) hear(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		if _, err := d.refreshRoutes(ctx, conn, true); err != nil {
+			return err
+		}
+		if err := d.refreshSignin(ctx, conn); err != nil {
 			return err
 		}
 		d.wakeNotices()

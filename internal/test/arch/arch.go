@@ -17,7 +17,7 @@ const module = "posthouse/"
 type Graph map[string][]string
 
 // ground is what every package above it may stand on.
-var ground = []string{"internal/admission", "internal/clientsetup", "internal/config", "internal/dns", "internal/door", "internal/events", "internal/mail", "internal/message", "internal/seal", "internal/spool", "internal/submission"}
+var ground = []string{"internal/admission", "internal/clientsetup", "internal/config", "internal/dns", "internal/door", "internal/events", "internal/mail", "internal/message", "internal/oidc", "internal/seal", "internal/spool", "internal/submission"}
 
 // arrows are the packages of this module that a package may import; "ground"
 // stands for all of that. A package that is not listed may not exist.
@@ -42,19 +42,20 @@ var arrows = map[string][]string{
 	"mailstore/localpg":  {},
 	"migrations":         {},
 	"tls/certs":          {"internal/config", "internal/events", "internal/mail", "internal/seal"},
-	"internal/directory": {"internal/config", "internal/events", "internal/mail", "internal/seal"},
+	"internal/directory": {"internal/config", "internal/events", "internal/mail", "internal/oidc", "internal/seal"},
 
 	"internal/admission":   {},
 	"internal/backup":      {"ground", "mailstore"},
 	"internal/clientsetup": {"internal/mail"},
 	"internal/config":      {"internal/mail"},
 	"internal/dns":         {},
-	"internal/doctor":      {"ground", "mailstore/localpg", "migrations", "smtp/mailauth", "smtp/queue"},
+	"internal/doctor":      {"ground", "mailstore/localpg", "migrations", "smtp/mailauth", "smtp/queue", "tls/certs"},
 	"internal/door":        {"internal/admission", "internal/events"},
 	"internal/events":      {"internal/mail", "internal/seal"},
 	"internal/inflate":     {},
 	"internal/mail":        {},
 	"internal/message":     {"internal/mail"},
+	"internal/oidc":        {},
 	"internal/seal":        {},
 	"internal/spool":       {},
 	"internal/submission":  {"internal/mail"},
