@@ -105,6 +105,9 @@ func (s *Store) copyPart(ctx context.Context, c *copying, uids UIDSet) (res Copy
 				return err
 			}
 		}
+		if err := foldFor(ctx, tx, &from, uids); err != nil {
+			return err
+		}
 		flagSQL, err := translateKeywords(ctx, tx, &from, &to, uids, c.keep)
 		if err != nil {
 			return err

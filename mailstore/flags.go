@@ -40,10 +40,20 @@ type FlagResult struct {
 // mailbox's row is not held for long.
 const txMessages = 1000
 
-// StoreFlags changes flags, at most 1,000 messages a transaction: when it
-// fails, what it did so far stands and is in the result. Messages that are not
-// there are ignored. ErrTooManyKeywords, ErrNoMailbox.
+// StoreFlags changes flags, of many messages in one commit where it can, else of
+// at most 1,000 messages a transaction: when it fails, what it did so far stands
+// and is in the result. Messages that are not there are ignored.
+// ErrTooManyKeywords, ErrNoMailbox.
 func (s *Store) StoreFlags(ctx context.Context, acct AccountID, mbox MailboxID, uids UIDSet, ch FlagChange) (res FlagResult, err error) {
+	if uids.Len() > s.opt.AtOnce {
+		done, err := s.storeMany(ctx, acct, mbox, uids, ch, &res)
+		if len(res.Changed) > 0 {
+			s.changed(mbox)
+		}
+		if done || err != nil {
+			return res, err
+		}
+	}
 	if uids, err = s.existing(ctx, acct, mbox, uids); err != nil {
 		return res, dbError("store flags", err)
 	}
@@ -81,6 +91,9 @@ func (s *Store) storePart(ctx context.Context, acct AccountID, mbox MailboxID, u
 		}
 		keywords = m.Keywords
 		mask |= ch.Flags & SystemFlags
+		if err := foldFor(ctx, tx, &m, uids); err != nil {
+			return err
+		}
 		if ch.UnchangedSince != nil {
 			if modified, err = changedSince(ctx, tx, acct, mbox, uids, *ch.UnchangedSince); err != nil {
 				return err

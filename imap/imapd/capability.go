@@ -33,6 +33,7 @@ var extensions = []extension{
 	{imap.CapUnselect, loggedIn},     // RFC 3691
 	{imap.CapESearch, loggedIn},      // RFC 4731
 	{"SEARCH=FUZZY", loggedIn},       // RFC 6203
+	{"MULTISEARCH", loggedIn},        // RFC 7377
 	{"SEARCHRES", loggedIn},          // RFC 5182
 	{"WITHIN", loggedIn},             // RFC 5032
 	{"SORT", loggedIn},               // RFC 5256

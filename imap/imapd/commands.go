@@ -93,6 +93,7 @@ func init() {
 		"UID THREAD": {in: selected, run: (*session).cmdThread},
 		"SEARCH":     {in: selected, run: (*session).cmdSearch, noExpunge: true},
 		"UID SEARCH": {in: selected, run: (*session).cmdSearch},
+		"ESEARCH":    {in: loggedIn, run: (*session).cmdESearch, noExpunge: true},
 
 		"FETCH":       {in: selected, run: (*session).cmdFetch, noExpunge: true},
 		"UID FETCH":   {in: selected, run: (*session).cmdFetch},

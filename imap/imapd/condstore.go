@@ -182,16 +182,21 @@ func modSeqKey(p *searchParser) (c mailstore.Criteria, err error) {
 		return c, no("LIMIT", "More than %d MODSEQ keys", maxModSeqKeys)
 	}
 	p.s.aware()
-	view := p.s.box.view
 	if n <= 1 {
 		return mailstore.Criteria{}, nil // every message
 	}
-	if n > view.ModSeq() {
-		return mailstore.Criteria{Op: mailstore.SearchOr}, nil // none
+	since := func(ctx context.Context, s *session, box *mailbox) (mailstore.UIDSet, error) {
+		if n > box.view.ModSeq() {
+			return nil, nil
+		}
+		since, err := s.srv.Store.Since(ctx, box.view, n-1, box.view.UIDs(1, box.view.Len()), 0)
+		return since.Changed.UIDs(), err
 	}
-	since, err := p.s.srv.Store.Since(p.ctx, view, n-1, view.UIDs(1, view.Len()), 0)
-	c = mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: since.Changed.UIDs()}
-	return c, err
+	if p.late != nil {
+		return p.late.add(since), nil
+	}
+	uids, err := since(p.ctx, p.s, p.s.box)
+	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: uids}, err
 }
 
 // modSeqEntry reads "/flags/name" SP (all | priv | shared) SP.
@@ -218,11 +223,11 @@ func modSeqEntry(lex *wire.Lexer) error {
 
 // highestOf is the highest mod-sequence among messages of the view, which SEARCH
 // and SORT answer with when the program asks for MODSEQ (§3.1.5, §3.1.6).
-func (s *session) highestOf(ctx context.Context, uids mailstore.UIDSet) (top mailstore.ModSeq, err error) {
+func (s *session) highestOf(ctx context.Context, view *mailstore.View, uids mailstore.UIDSet) (top mailstore.ModSeq, err error) {
 	for !uids.IsEmpty() {
 		batch := firstUIDs(uids, markBatches)
 		uids = uids.Subtract(batch)
-		marks, err := s.srv.Store.ModSeqs(ctx, s.box.view, batch, 0)
+		marks, err := s.srv.Store.ModSeqs(ctx, view, batch, 0)
 		if err != nil {
 			return 0, err
 		}

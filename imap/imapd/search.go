@@ -58,7 +58,7 @@ func (p *searchParser) highest(want *searchReturn, found results) (mailstore.Mod
 	if p.modSeqs == 0 || found.len() == 0 || !want.tells() {
 		return 0, nil
 	}
-	return p.s.highestOf(p.ctx, want.told(found))
+	return p.s.highestOf(p.ctx, p.s.box.view, want.told(found))
 }
 
 // preamble reads [RETURN (options) SP] [CHARSET charset SP].

@@ -22,6 +22,7 @@ type searchParser struct {
 	ctx     context.Context // for keys that ask the database
 	modSeqs int             // MODSEQ keys: the answer tells mod-sequences
 	fuzzy   int             // FUZZY keys: the answer may tell the relevancy
+	late    *lateKeys       // not nil: the program is for many mailboxes
 
 	word string // name of the next key, when it was read ahead
 }
@@ -184,6 +185,9 @@ func (p *searchParser) sequence() (mailstore.Criteria, error) {
 	if err != nil {
 		return mailstore.Criteria{}, err
 	}
+	if p.late != nil {
+		return p.late.numbers(set), nil
+	}
 	if set.Saved() {
 		return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.savedResult()}, nil
 	}
@@ -198,12 +202,18 @@ func uidKey(p *searchParser) (mailstore.Criteria, error) {
 	if err != nil {
 		return mailstore.Criteria{}, err
 	}
+	if p.late != nil {
+		return p.late.uids(set), nil
+	}
 	uids, err := p.s.messages(set, true)
 	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: uids}, err
 }
 
 // recent is what this session was given as \Recent.
 func (p *searchParser) recent() mailstore.Criteria {
+	if p.late != nil {
+		return p.late.recent()
+	}
 	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.box.recent}
 }
 

@@ -126,6 +126,11 @@ func (s *session) writeFound(name string, found results, top mailstore.ModSeq) {
 // found it says nothing but the count. The correlator has its parentheses.
 func (s *session) writeESearch(correlator string, uid bool, want *searchReturn, found results, top mailstore.ModSeq) {
 	s.enc.Raw("* ESEARCH " + correlator)
+	s.writeReturnData(uid, want, found, top)
+}
+
+// writeReturnData writes the rest of an ESEARCH response, behind its correlator.
+func (s *session) writeReturnData(uid bool, want *searchReturn, found results, top mailstore.ModSeq) {
 	if uid {
 		s.enc.Raw(" UID")
 	}
