@@ -40,7 +40,8 @@ func (s *session) command(ctx context.Context) error {
 	}
 	if s.box != nil && !s.over {
 		if lost := s.sync(ctx, spec.noExpunge); lost != nil {
-			return lost
+			// What became of the command is told all the same.
+			return errors.Join(s.answer(c, err), lost)
 		}
 	}
 	return s.answer(c, err)
