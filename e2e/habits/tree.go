@@ -19,6 +19,9 @@ func (b *bird) grow() error {
 	}
 	b.l.tree.Lock()
 	defer b.l.tree.Unlock()
+	if b.folderGone() {
+		return nil // a farewell is due: not between two commands
+	}
 	own := b.own()
 	switch k := b.r.IntN(5); {
 	case len(own) < 3 || len(own) < maxFolders && k < 2:
