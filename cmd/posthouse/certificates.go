@@ -39,7 +39,7 @@ func openCertificates(ctx context.Context, s *server) (*certificates, error) {
 	for i, f := range c.Certificates {
 		own[i] = certs.File{Certificate: f.File, Key: f.Key}
 	}
-	if all.Certificates, err = certs.Open(local, all.acme, own, s.ground.key, s.log); err != nil {
+	if all.Certificates, err = certs.Open(local, all.acme, own, s.ground.key, s.ground.name(), s.log); err != nil {
 		if all.acme != nil {
 			all.acme.Close()
 		}

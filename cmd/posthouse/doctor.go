@@ -17,6 +17,7 @@ import (
 	"posthouse/internal/config"
 	"posthouse/internal/doctor"
 	"posthouse/smtp/mailauth"
+	"posthouse/tls/certs"
 )
 
 // Exit codes of doctor.
@@ -90,6 +91,11 @@ func (c *doctorCheckCmd) patient(ctx context.Context, s *site) (*doctor.Patient,
 	}
 	if p.Resolver, err = (&domainDNSCmd{DNS: c.DNS}).resolver(s); err != nil {
 		return nil, err
+	}
+	if s.secret != nil && s.config.ACME.On() {
+		if p.Orders, err = certs.Reports(ctx, s.pool, s.secret); err != nil {
+			return nil, err
+		}
 	}
 	nodes, err := runningNodes(s.config.Data)
 	if err != nil {

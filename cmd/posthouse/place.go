@@ -63,6 +63,7 @@ type site struct {
 	store     *mailstore.Store
 	directory *directory.Directory
 	keys      *mailauth.Keys
+	secret    []byte // the site's; nil on a machine without its files
 }
 
 // commandConnections is the size of a command's pool; two are taken by those
@@ -109,6 +110,7 @@ func (con *console) openSite(ctx context.Context, create bool) (_ *site, err err
 	if err != nil {
 		return nil, err
 	}
+	s.secret = shared
 	if s.keys, err = mailauth.NewKeys(s.pool, shared, log); err != nil {
 		return nil, err
 	}

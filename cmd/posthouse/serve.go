@@ -100,6 +100,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		return err
 	}
 	watchFigures(prometheus.DefaultRegisterer, ground.pool, all.gate)
+	prometheus.DefaultRegisterer.MustRegister(s.certificates)
 
 	// The door opens.
 	h := newHouse(log)

@@ -9,6 +9,7 @@
 //	web.go         the MTA-STS policy and the documents for mail programs
 //	listener.go    banners, STARTTLS, AUTH, certificates, relaying
 //	database.go    durability, locale, schema, space, bloat
+//	orders.go      the certificates that the nodes order
 //	queue.go       age and depth of what waits
 //	clock.go       the clock, beside others
 //
@@ -25,6 +26,7 @@ import (
 
 	"posthouse/internal/config"
 	"posthouse/internal/dns"
+	"posthouse/tls/certs"
 )
 
 // Level is how much a Finding matters.
@@ -65,8 +67,9 @@ type Patient struct {
 	Roots    *x509.CertPool    // whom others would trust; nil: the system's
 	Listen   map[string]string // where the server listens, by listener; empty: it does not run
 	Domains  []Domain
-	Database *Database // nil: it is not looked at
-	Clock    bool      // ask others for the time
+	Database *Database      // nil: it is not looked at
+	Orders   []certs.Report // what the nodes say of the certificates that they order
+	Clock    bool           // ask others for the time
 }
 
 // stepPatience bounds one check. They run side by side, so it bounds a run, too.
@@ -84,7 +87,7 @@ func (p *Patient) Examine(ctx context.Context) []Finding {
 		check{"testing", p.testing}, check{"memory", p.memory}, check{"disk", p.disk}, check{"clock", p.clock},
 		check{"database", p.database}, check{"queue", p.queue},
 		check{"address", p.addresses}, check{"block list", p.blockLists}, check{"dns", p.domainRecords}, check{"caa", p.caa}, check{"dane", p.dane},
-		check{"listener", p.listeners}, check{"relaying", p.relaying}, check{"certificate", p.certificates}, check{"web", p.web},
+		check{"listener", p.listeners}, check{"relaying", p.relaying}, check{"certificate", p.certificates}, check{"order", p.orders}, check{"web", p.web},
 	)
 }
 

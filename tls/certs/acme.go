@@ -263,33 +263,17 @@ func (a *ACME) get(hello *tls.ClientHelloInfo) *tls.Certificate {
 	return cert
 }
 
-// NameStatus is what is known of the certificate of one name.
-type NameStatus struct {
-	Name    string    `json:"name"`
-	Until   time.Time `json:"until,omitzero"` // zero: there is none
-	Problem string    `json:"problem,omitempty"`
-}
-
-// Status lists the names, those with problems too.
-func (a *ACME) Status() []NameStatus {
+// problems are the names that the site wants certificates for, each with why it
+// has none, or none newer; empty: all is well with it.
+func (a *ACME) problems() map[string]string {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	names := make(map[string]string)
 	maps.Copy(names, a.waiting)
 	for name := range a.managed {
 		names[name] = a.failed[name]
 	}
-	a.mu.Unlock()
-	list := make([]NameStatus, 0, len(names))
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		s := NameStatus{Name: name, Problem: names[name]}
-		for _, c := range a.cache.AllMatchingCertificates(name) {
-			if c.Leaf.NotAfter.After(s.Until) {
-				s.Until = c.Leaf.NotAfter
-			}
-		}
-		list = append(list, s)
-	}
-	return list
+	return names
 }
 
 // isChallenge reports whether a handshake is the authority's (RFC 8737 §3).

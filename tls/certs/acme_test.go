@@ -31,6 +31,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/wfe"
 	"github.com/libdns/libdns"
 	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"posthouse/internal/test/dnstest"
 	"posthouse/internal/test/pgtest"
@@ -165,7 +166,7 @@ func (p *authorityOnline) open(t *testing.T, pool *pgxpool.Pool, plain, secure n
 		t.Fatal(err)
 	}
 	local := open(t, t.TempDir(), s)
-	if st.certs, err = Open(local, st.acme, nil, cfg.Key, log); err != nil {
+	if st.certs, err = Open(local, st.acme, nil, cfg.Key, cfg.Hostname, log); err != nil {
 		t.Fatal(err)
 	}
 	st.http = &http.Server{Handler: st.acme.Challenges(http.NotFoundHandler())}
@@ -264,8 +265,8 @@ func TestChallenges(t *testing.T) {
 			if n := p.orders.Load(); n != 1 {
 				t.Errorf("%d orders, want one: the other name leads elsewhere", n)
 			}
-			for _, s := range st.acme.Status() {
-				if led := s.Name == p.host; led != (s.Problem == "") || led == s.Until.IsZero() {
+			for _, s := range st.certs.Status() {
+				if led := s.Name == p.host; led == s.Fallback() || led != (s.Source == FromACME) {
 					t.Errorf("status %+v", s)
 				}
 			}
@@ -329,8 +330,29 @@ func TestAuthorityDown(t *testing.T) {
 		t.Errorf("certificate is by %s while the authority is down", by)
 	}
 	await(t, "a failure in the status", func() bool {
-		return slices.ContainsFunc(st.acme.Status(), func(s NameStatus) bool { return s.Problem != "" || s.Until.IsZero() })
+		return slices.ContainsFunc(st.certs.Status(), func(s NameStatus) bool {
+			return s.Name == p.host && s.Source == FromLocal && s.Problem != "" && s.Problem != ordering
+		})
 	})
+	metrics := func() (expiry, fallback float64) {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(st.certs)
+		families, err := registry.Gather()
+		if err != nil || len(families) != 2 {
+			t.Fatalf("%v, %v", families, err)
+		}
+		return families[0].Metric[0].GetGauge().GetValue(), families[1].Metric[0].GetGauge().GetValue()
+	}
+	if until, fallen := metrics(); until < float64(time.Now().Unix()) || fallen != 1 {
+		t.Errorf("metrics while the authority is down: ends at %f, fallback %f", until, fallen)
+	}
+	st.certs.publish(t.Context()) // as it does by itself, now and then
+	switch list, err := Reports(t.Context(), pool, make([]byte, 32)); {
+	case err != nil || len(list) != 1 || list[0].Node != p.host || len(list[0].Names) == 0:
+		t.Errorf("reports %+v, %v", list, err)
+	case !list[0].Names[0].Fallback():
+		t.Errorf("the report hides that the local authority serves: %+v", list[0])
+	}
 }
 
 // TestRenewalOnline: a certificate is renewed before it runs out, and sessions that

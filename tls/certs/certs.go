@@ -22,8 +22,13 @@ import (
 type Certificates struct {
 	local *Local
 	acme  *ACME // nil: none are ordered
-	files []*file
+	files atomic.Pointer[[]*file]
 	log   *slog.Logger
+
+	node    string     // who publishes the status; empty: nobody
+	telling sync.Mutex // held while it is published
+	told    []NameStatus
+	toldAt  time.Time
 
 	tickets []byte // secret that session tickets are made with
 	mu      sync.Mutex
@@ -42,25 +47,39 @@ const (
 )
 
 // Open joins the sources. acme may be nil. key is the site's: nodes that share
-// it take each other's session tickets.
-func Open(local *Local, acme *ACME, files []File, key []byte, log *slog.Logger) (*Certificates, error) {
+// it take each other's session tickets. node is the name under which this one
+// publishes its Report; empty: it does not.
+func Open(local *Local, acme *ACME, files []File, key []byte, node string, log *slog.Logger) (*Certificates, error) {
 	tickets, err := seal.Derive(key, "posthouse session tickets")
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificates{local: local, acme: acme, log: log, tickets: tickets}
-	for _, f := range files {
-		loaded := &file{File: f}
-		if err := loaded.read(); err != nil {
-			return nil, err
-		}
-		c.files = append(c.files, loaded)
+	c := &Certificates{local: local, acme: acme, node: node, log: log, tickets: tickets}
+	if err := c.SetFiles(files); err != nil {
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	c.done.Go(func() { c.maintain(ctx) })
 	return c, nil
 }
+
+// SetFiles replaces the operator's files. All of them are read, or none takes
+// the place of what serves.
+func (c *Certificates) SetFiles(files []File) error {
+	list := make([]*file, len(files))
+	for i, f := range files {
+		list[i] = &file{File: f}
+		if err := list[i].read(); err != nil {
+			return err
+		}
+	}
+	c.files.Store(&list)
+	return nil
+}
+
+// own are the operator's files.
+func (c *Certificates) own() []*file { return *c.files.Load() }
 
 // Close ends what runs in the background; the sources stay the caller's.
 func (c *Certificates) Close() {
@@ -89,19 +108,8 @@ func (c *Certificates) HTTPS() *tls.Config {
 
 // Of is the certificate for a host's name, outside of a handshake.
 func (c *Certificates) Of(name string) (*tls.Certificate, error) {
-	for _, f := range c.files {
-		if cert := f.cert.Load(); cert.Leaf.VerifyHostname(name) == nil {
-			return cert, nil
-		}
-	}
-	if c.acme != nil {
-		for _, cert := range c.acme.cache.AllMatchingCertificates(name) {
-			if time.Now().Before(cert.Leaf.NotAfter) {
-				return &cert.Certificate, nil
-			}
-		}
-	}
-	return c.local.get(&tls.ClientHelloInfo{ServerName: name})
+	cert, _, err := c.serves(name)
+	return cert, err
 }
 
 func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -112,34 +120,36 @@ func (c *Certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 		return c.acme.magic.GetCertificate(hello)
 	}
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
-	for _, f := range c.files {
+	for _, f := range c.own() {
 		if cert := f.cert.Load(); name != "" && cert.Leaf.VerifyHostname(name) == nil {
 			return cert, nil
 		}
 	}
 	if c.acme != nil {
-		if cert := c.acme.get(hello); cert != nil && (name == "" || len(c.files) == 0 || cert.Leaf.VerifyHostname(name) == nil) {
+		if cert := c.acme.get(hello); cert != nil && (name == "" || len(c.own()) == 0 || cert.Leaf.VerifyHostname(name) == nil) {
 			return cert, nil
 		}
 	}
-	if len(c.files) > 0 {
-		return c.files[0].cert.Load(), nil // the operator's first is the default
+	if len(c.own()) > 0 {
+		return c.own()[0].cert.Load(), nil // the operator's first is the default
 	}
 	return c.local.get(hello)
 }
 
-// maintain reads files again that changed, and renews the ticket keys.
+// maintain reads files again that changed, publishes the status, and renews the
+// ticket keys.
 func (c *Certificates) maintain(ctx context.Context) {
 	tick := time.NewTicker(filesPoll)
 	defer tick.Stop()
 	period := time.Now().Unix() / int64(ticketPeriod/time.Second)
 	for {
+		c.publish(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		for _, f := range c.files {
+		for _, f := range c.own() {
 			if changed, err := f.reread(); err != nil {
 				c.log.Warn("a certificate file changed and cannot be used; the last good one serves", "event", "certificate", "file", f.Certificate, "err", err)
 			} else if changed {
@@ -176,8 +186,18 @@ func (c *Certificates) ticketKeys(at time.Time) [][32]byte {
 type file struct {
 	File
 	cert atomic.Pointer[tls.Certificate]
-	seen string // size and time of both files
-	bad  string // what was seen when it could not be used
+	seen string                 // size and time of both files
+	bad  string                 // what was seen when it could not be used
+	why  atomic.Pointer[string] // the reason
+}
+
+// trouble is why the files as they lie there now cannot be used; empty: they
+// are.
+func (f *file) trouble() string {
+	if why := f.why.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 func (f *file) stamp() string {
@@ -195,8 +215,12 @@ func (f *file) read() error {
 	cert, err := tls.LoadX509KeyPair(f.Certificate, f.Key)
 	if err != nil {
 		f.bad = stamp
-		return fmt.Errorf("certificate %s with key %s: %w", f.Certificate, f.Key, err)
+		err = fmt.Errorf("certificate %s with key %s: %w", f.Certificate, f.Key, err)
+		why := err.Error()
+		f.why.Store(&why)
+		return err
 	}
+	f.why.Store(nil)
 	f.cert.Store(&cert)
 	f.seen, f.bad = stamp, ""
 	return nil

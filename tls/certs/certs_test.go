@@ -43,7 +43,7 @@ func TestOwnFiles(t *testing.T) {
 	dir := t.TempDir()
 	f := writePair(t, dir, "mail.example.org")
 	local := open(t, t.TempDir(), &site{domains: []string{"example.test"}})
-	c, err := Open(local, nil, []File{f}, make([]byte, 32), slog.New(slog.DiscardHandler))
+	c, err := Open(local, nil, []File{f}, make([]byte, 32), "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,26 +56,26 @@ func TestOwnFiles(t *testing.T) {
 	if cert, err := c.Of("mail.example.test"); err != nil || cert.Leaf.VerifyHostname("mail.example.test") != nil {
 		t.Errorf("a name of the local authority: %v", err)
 	}
-	if changed, err := c.files[0].reread(); changed || err != nil {
+	if changed, err := c.own()[0].reread(); changed || err != nil {
 		t.Errorf("unchanged files: %v, %v", changed, err)
 	}
 	if err := os.WriteFile(f.Key, []byte("half a key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.files[0].reread(); err == nil {
+	if _, err := c.own()[0].reread(); err == nil {
 		t.Error("a broken key was taken")
 	}
-	if _, err := c.files[0].reread(); err != nil {
+	if _, err := c.own()[0].reread(); err != nil {
 		t.Error("it was complained of twice")
 	}
 	if cert, _ := c.get(&tls.ClientHelloInfo{ServerName: "mail.example.org"}); cert == nil {
 		t.Error("the last good certificate is gone")
 	}
 	writePair(t, dir, "other.example.org")
-	if changed, err := c.files[0].reread(); !changed || err != nil {
+	if changed, err := c.own()[0].reread(); !changed || err != nil {
 		t.Errorf("new files: %v, %v", changed, err)
 	}
-	if _, err := Open(local, nil, []File{{Certificate: "/nonexistent", Key: "/nonexistent"}}, make([]byte, 32), slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := Open(local, nil, []File{{Certificate: "/nonexistent", Key: "/nonexistent"}}, make([]byte, 32), "", slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a site starts without the certificate it was told to use")
 	}
 }
@@ -86,7 +86,7 @@ func TestSharedTickets(t *testing.T) {
 	node := func(key byte) *Certificates {
 		secret := make([]byte, 32)
 		secret[0] = key
-		c, err := Open(open(t, t.TempDir(), &site{}), nil, nil, secret, slog.New(slog.DiscardHandler))
+		c, err := Open(open(t, t.TempDir(), &site{}), nil, nil, secret, "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
