@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"unicode/utf8"
 )
 
 // maxSortWord bounds one word of a wordList, in octets: two subjects that are
@@ -41,7 +42,37 @@ func (l *wordList) add(word []byte) {
 // gatheredWords are words as they come.
 type gatheredWords struct{ wordList }
 
-func (g *gatheredWords) gather(word []byte) { g.add(word[:min(len(word), maxSortWord)]) }
+func (g *gatheredWords) gather(word []byte) {
+	if bytes.IndexFunc(word, isHangul) >= 0 {
+		word = decomposeHangul(word)
+	}
+	g.add(word[:min(len(word), maxSortWord)])
+}
+
+const firstHangul, lastHangul = 0xac00, 0xd7a3
+
+func isHangul(r rune) bool { return r >= firstHangul && r <= lastHangul }
+
+// decomposeHangul makes letters of syllables (Unicode §3.12), as RFC 5051 has them
+// compared; folded text keeps syllables whole, for searches.
+func decomposeHangul(s []byte) []byte {
+	const leads, vowels, tails, perLead, perVowel = 0x1100, 0x1161, 0x11a7, 588, 28
+	out := make([]byte, 0, 3*len(s))
+	for len(s) > 0 {
+		r, n := utf8.DecodeRune(s)
+		if !isHangul(r) {
+			out, s = append(out, s[:n]...), s[n:]
+			continue
+		}
+		r, s = r-firstHangul, s[n:]
+		out = utf8.AppendRune(out, leads+r/perLead)
+		out = utf8.AppendRune(out, vowels+r%perLead/perVowel)
+		if tail := r % perVowel; tail > 0 {
+			out = utf8.AppendRune(out, tails+tail)
+		}
+	}
+	return out
+}
 
 // ranked merges the words into l and gives the list of both, the rank in it of
 // each of l's words (nil: as before), and of each that was gathered.

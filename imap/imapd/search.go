@@ -92,10 +92,11 @@ func (p *searchParser) charsetName() error {
 	if err != nil {
 		return err
 	}
-	if p.decode, err = searchDecoder(charset); err != nil {
+	if err := p.lex.SP(); err != nil {
 		return err
 	}
-	return p.lex.SP()
+	p.decode, err = searchDecoder(charset)
+	return err
 }
 
 // peekWord is the name of the next key, if it has one, which stays the next.
