@@ -86,7 +86,7 @@ func (s *Store) ACL(ctx context.Context, mbox MailboxID) ([]Grant, error) {
 		}
 		g.Negative, g.Rights = *negative, Rights(*rights)
 		if g.Account == of && !g.Negative {
-			owner.Rights = g.Rights | ownerKeeps
+			owner.Rights = g.Rights | OwnerKeeps
 		} else {
 			list = append(list, g)
 		}

@@ -35,7 +35,8 @@ func (s *Store) Metadata(ctx context.Context, acct AccountID, mbox MailboxID) ([
 	return list, dbError("read metadata", err)
 }
 
-// SetMetadata changes annotations, all of them or none. ErrNoMailbox,
+// SetMetadata changes annotations, all of them or none. The mailbox may be
+// another's: what acct keeps with it is apart from what its owner does. ErrNoMailbox,
 // ErrTooMuchMetadata; the caller bounds names and values.
 func (s *Store) SetMetadata(ctx context.Context, acct AccountID, mbox MailboxID, list []Annotation) error {
 	return s.inTx(ctx, "set metadata", func(tx pgx.Tx) error {
@@ -43,7 +44,7 @@ func (s *Store) SetMetadata(ctx context.Context, acct AccountID, mbox MailboxID,
 			return err
 		}
 		if mbox != 0 { // one that is being deleted must not get any more
-			if _, err := oneMailbox(ctx, tx, `account_id = $1 AND id = $2`, acct, mbox); err != nil {
+			if _, err := oneMailbox(ctx, tx, `id = $1`, mbox); err != nil {
 				return err
 			}
 		}

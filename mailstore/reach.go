@@ -34,6 +34,15 @@ type Reached struct {
 	Shared   bool   // of an account that nobody logs in to
 }
 
+// Root is the name that all names in the mailbox's account begin with; empty for
+// the user's own.
+func (r *Reached) Root() string {
+	if r.Personal {
+		return ""
+	}
+	return strings.TrimSuffix(r.Name, Delimiter+r.Own)
+}
+
 // Foreign splits a name in the namespace of others' mailboxes: address is the
 // account's, own the name within it. ok is false for any other name.
 func Foreign(name string) (space, address, own string, ok bool) {
@@ -95,7 +104,7 @@ func scanReached(user AccountID) func(row pgx.CollectableRow) (Reached, error) {
 		r.Own, r.Personal = m.Name, m.Account == user
 		r.Rights = effective(r.Personal, granted, taken)
 		if !r.Personal {
-			m.Name = Shown(address, r.Shared, r.Own)
+			m.Name, m.SpecialUse = Shown(address, r.Shared, r.Own), None // what is special there is so to its owner
 		}
 		return r, err
 	}

@@ -22,8 +22,8 @@ const (
 	// AllRights is the owner's.
 	AllRights Rights = 1<<iota - 1
 
-	// ownerKeeps is what an owner has whatever the list says.
-	ownerKeeps = RightLookup | RightAdmin
+	// OwnerKeeps is what an owner always has, whatever the list says.
+	OwnerKeeps = RightLookup | RightAdmin
 
 	// ChangeRights are those of which one at least makes a mailbox READ-WRITE
 	// (RFC 4314 §5.2): all flags are shared by all users.

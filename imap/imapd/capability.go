@@ -51,6 +51,9 @@ var extensions = []extension{
 	{"QUOTA", loggedIn},    // RFC 9208
 	{"QUOTA=RES-STORAGE", loggedIn},
 	{"QUOTA=RES-MESSAGE", loggedIn},
+	{"ACL", loggedIn}, // RFC 4314
+	{"RIGHTS=texk", loggedIn},
+	{"LIST-MYRIGHTS", loggedIn},  // RFC 8440
 	{"UNAUTHENTICATE", loggedIn}, // RFC 8437
 	{"MULTIAPPEND", loggedIn},    // RFC 3502
 	{"INPROGRESS", loggedIn},     // RFC 9585

@@ -82,6 +82,12 @@ func init() {
 		"GETQUOTAROOT": {in: loggedIn, run: (*session).cmdGetQuotaRoot},
 		"SETQUOTA":     {in: loggedIn, run: (*session).cmdSetQuota},
 
+		"GETACL":     {in: loggedIn, run: (*session).cmdGetACL},
+		"SETACL":     {in: loggedIn, run: (*session).cmdSetACL},
+		"DELETEACL":  {in: loggedIn, run: (*session).cmdDeleteACL},
+		"LISTRIGHTS": {in: loggedIn, run: (*session).cmdListRights},
+		"MYRIGHTS":   {in: loggedIn, run: (*session).cmdMyRights},
+
 		"GETMETADATA": {in: loggedIn, run: (*session).cmdGetMetadata},
 		"SETMETADATA": {in: loggedIn, run: (*session).cmdSetMetadata},
 

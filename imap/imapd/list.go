@@ -22,6 +22,7 @@ type listRequest struct {
 	// costs nothing, and Outlook finds its special folders in no other way.
 	returnSubscribed bool
 	status           []statusItem
+	myRights         bool
 }
 
 // reference is what the patterns continue.
@@ -55,7 +56,7 @@ func (s *session) list(ctx context.Context, req *listRequest) error {
 		s.enc.Raw("* " + req.response + ` (\Noselect) "/" ""` + "\r\n")
 		return nil
 	}
-	boxes, err := s.srv.Store.Mailboxes(ctx, s.acct())
+	boxes, err := s.reaches(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,8 +104,11 @@ func (s *session) listOne(ctx context.Context, req *listRequest, n *node) error 
 		s.enc.Raw(` ("CHILDINFO" (` + strings.Join(req.chosenBy(), " ") + "))")
 	}
 	s.enc.CRLF()
-	if len(req.status) > 0 && n.box != nil && n.chosen { // RFC 5819 §2
-		return s.writeStatus(ctx, *n.box, req.status)
+	if req.myRights && n.box != nil {
+		s.writeMyRights(n.box)
+	}
+	if len(req.status) > 0 && n.box != nil && n.chosen && n.box.Rights.Has(mailstore.RightRead) { // RFC 5819 §2
+		return s.writeStatus(ctx, n.box.Mailbox, req.status)
 	}
 	return nil
 }
@@ -121,6 +125,8 @@ func (req *listRequest) attributes(n *node) []string {
 		} else {
 			attrs = append(attrs, string(imap.MailboxAttrNoSelect))
 		}
+	} else if !n.box.Rights.Has(mailstore.RightRead) {
+		attrs = append(attrs, string(imap.MailboxAttrNoSelect))
 	}
 	if n.hasChildren {
 		attrs = append(attrs, string(imap.MailboxAttrHasChildren))

@@ -128,6 +128,8 @@ func (req *listRequest) parseReturn(lex *wire.Lexer) error {
 		case "SUBSCRIBED":
 			req.returnSubscribed = true
 		case "CHILDREN", "SPECIAL-USE":
+		case "MYRIGHTS": // RFC 8440
+			req.myRights = true
 		case "STATUS":
 			if err := lex.SP(); err != nil {
 				return err

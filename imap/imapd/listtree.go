@@ -13,7 +13,7 @@ import (
 // none itself any more, or a name that is only subscribed.
 type node struct {
 	name        string
-	box         *mailstore.Mailbox // nil: no such mailbox
+	box         *mailstore.Reached // nil: no such mailbox
 	subscribed  bool
 	hasChildren bool // there is a mailbox below
 	chosen      bool // by the selection options
@@ -25,7 +25,7 @@ type tree []*node
 
 // newTree makes the tree of the mailboxes, the names above them and, with
 // subscriptions, the subscribed names and those above them.
-func newTree(boxes []mailstore.Mailbox, subscriptions []string) tree {
+func newTree(boxes []mailstore.Reached, subscriptions []string) tree {
 	byName := make(map[string]*node, len(boxes)+len(subscriptions))
 	at := func(name string) *node {
 		n := byName[name]

@@ -19,7 +19,7 @@ func (s *session) cmdLsub(ctx context.Context, c *command) error {
 		s.enc.Raw(`* LSUB (\Noselect) "/" ""` + "\r\n")
 		return nil
 	}
-	boxes, err := s.srv.Store.Mailboxes(ctx, s.acct())
+	boxes, err := s.reaches(ctx)
 	if err != nil {
 		return err
 	}

@@ -274,7 +274,7 @@ func TestStatus(t *testing.T) {
 		C: a STATUS INBOX
 		S: a BAD …
 		C: a NAMESPACE
-		S: * NAMESPACE (("" "/")) NIL NIL
+		S: * NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared/" "/"))
 		S: a OK …
 	`)
 }

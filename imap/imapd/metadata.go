@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,8 @@ import (
 
 // This file is METADATA (RFC 5464): annotations of mailboxes and, under the name
 // "", of the server. What stands under /private of the server belongs to the
-// account; what stands under its /shared is not the users' to set.
+// account; what stands under its /shared is not the users' to set. In another's
+// mailbox each user has a /private of their own, and /shared is the owner's.
 
 // maxMetadataName bounds the name of an entry, maxMetadataAsked the entries of one
 // command.
@@ -75,11 +77,11 @@ func (s *session) cmdGetMetadata(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	box, err := s.annotatedID(ctx, name)
+	box, err := s.annotatedBox(ctx, name)
 	if err != nil {
 		return err
 	}
-	have, err := s.srv.Store.Metadata(ctx, s.acct(), box)
+	have, err := s.annotations(ctx, box)
 	if err != nil {
 		return err
 	}
@@ -99,13 +101,51 @@ func (s *session) annotated(lex *wire.Lexer) (string, error) {
 	return wire.DecodeMailbox(raw, s.utf8())
 }
 
-// annotatedID is the mailbox of that name, 0 for the server.
-func (s *session) annotatedID(ctx context.Context, name string) (mailstore.MailboxID, error) {
+// annotatedBox is the mailbox of that name; that of the server has the ID 0. The
+// user needs the right l and one of rswip (§3.3).
+func (s *session) annotatedBox(ctx context.Context, name string) (mailstore.Reached, error) {
 	if name == "" {
-		return 0, nil
+		return mailstore.Reached{Mailbox: mailstore.Mailbox{Account: s.acct()}, Rights: mailstore.AllRights, Personal: true}, nil
 	}
-	box, err := s.srv.Store.Mailbox(ctx, s.acct(), name)
-	return box.ID, err
+	box, err := s.reach(ctx, name, mailstore.RightLookup)
+	if err != nil {
+		return box, err
+	}
+	return box, allowed(&box, box.Rights.Any(mailstore.RightRead|mailstore.RightSeen|mailstore.RightWrite|mailstore.RightInsert|mailstore.RightPost))
+}
+
+// annotations are those that the user sees.
+func (s *session) annotations(ctx context.Context, box mailstore.Reached) ([]mailstore.Annotation, error) {
+	have, err := s.srv.Store.Metadata(ctx, box.Account, box.ID)
+	if err != nil || box.Personal {
+		return have, err
+	}
+	have = slices.DeleteFunc(have, func(a mailstore.Annotation) bool { return !sharedEntry(a.Entry) })
+	private, err := s.srv.Store.Metadata(ctx, s.acct(), box.ID)
+	return append(private, have...), err
+}
+
+// sharedEntry reports whether an entry is the same for all users.
+func sharedEntry(name string) bool { return strings.HasPrefix(name, "/shared") }
+
+// annotate sets annotations. Who may only read another's mailbox changes none
+// that others see.
+func (s *session) annotate(ctx context.Context, box mailstore.Reached, list []mailstore.Annotation) error {
+	if box.Personal {
+		return s.srv.Store.SetMetadata(ctx, s.acct(), box.ID, list)
+	}
+	shared := slices.ContainsFunc(list, func(a mailstore.Annotation) bool { return sharedEntry(a.Entry) })
+	if shared && !box.Rights.Has(mailstore.RightWrite) {
+		return errNoRight
+	}
+	if shared && slices.ContainsFunc(list, func(a mailstore.Annotation) bool { return !sharedEntry(a.Entry) }) {
+		return no(imap.ResponseCodeCannot, "Private and shared annotations of another's mailbox are not set together")
+	}
+	acct := s.acct()
+	if shared {
+		acct = box.Account
+	}
+	return s.srv.Store.SetMetadata(ctx, acct, box.ID, list)
 }
 
 // list reads a list of options or of entries: these begin with a slash.
@@ -282,11 +322,11 @@ func (s *session) cmdSetMetadata(ctx context.Context, c *command) error {
 			return no(imap.ResponseCodeNoPerm, "The server's shared annotations are not set by IMAP")
 		}
 	}
-	box, err := s.annotatedID(ctx, name)
+	box, err := s.annotatedBox(ctx, name)
 	if err != nil {
 		return err
 	}
-	err = s.srv.Store.SetMetadata(ctx, s.acct(), box, list)
+	err = s.annotate(ctx, box, list)
 	if errors.Is(err, mailstore.ErrTooMuchMetadata) {
 		return no("METADATA TOOMANY", "No more than %d entries", mailstore.MaxMetadataEntries)
 	}

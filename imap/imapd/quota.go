@@ -10,8 +10,9 @@ import (
 )
 
 // This file is QUOTA with the resources STORAGE and MESSAGE (RFC 9208). An
-// account with limits is one quota root, named ""; one without has none. What
-// would go over a limit is refused with OVERQUOTA by whoever adds messages.
+// account with limits is one quota root, named "" or, where it is another's, as
+// its INBOX is; one without has none. What would go over a limit is refused with
+// OVERQUOTA by whoever adds messages.
 
 const quotaRoot = ""
 
@@ -35,19 +36,44 @@ func (s *session) cmdGetQuota(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	q, err := s.srv.Store.Quota(ctx, s.acct())
+	acct, err := s.rootAccount(ctx, root)
 	if err != nil {
 		return err
 	}
-	if root != quotaRoot || !limited(&q) {
-		return no(imap.ResponseCodeNonExistent, "No such quota root")
+	q, err := s.srv.Store.Quota(ctx, acct)
+	if err != nil {
+		return err
 	}
-	s.writeQuota(&q)
+	if !limited(&q) {
+		return errNoQuotaRoot
+	}
+	s.writeQuota(root, &q)
 	return nil
 }
 
+var errNoQuotaRoot = no(imap.ResponseCodeNonExistent, "No such quota root")
+
+// rootAccount is the account of a quota root: the user's, or one in which there is
+// a mailbox that the user may read.
+func (s *session) rootAccount(ctx context.Context, root string) (mailstore.AccountID, error) {
+	if root == quotaRoot {
+		return s.acct(), nil
+	}
+	boxes, err := s.srv.Store.Visible(ctx, s.acct())
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range boxes {
+		if m.Root() == root && m.Rights.Has(mailstore.RightRead) {
+			return m.Account, nil
+		}
+	}
+	return 0, errNoQuotaRoot
+}
+
 // cmdGetQuotaRoot is GETQUOTAROOT (§4.1.3). The mailbox need not be there: a
-// client may ask what would hold for one that it creates.
+// client may ask what would hold for one that it creates. Another's must, and be
+// one that the user may read.
 func (s *session) cmdGetQuotaRoot(ctx context.Context, c *command) error {
 	name, err := s.mailboxArg(c.lex)
 	if err != nil {
@@ -56,7 +82,15 @@ func (s *session) cmdGetQuotaRoot(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	q, err := s.srv.Store.Quota(ctx, s.acct())
+	acct, root := s.acct(), quotaRoot
+	if foreign(name) {
+		box, err := s.reach(ctx, name, mailstore.RightRead)
+		if err != nil {
+			return err
+		}
+		acct, root = box.Account, box.Root()
+	}
+	q, err := s.srv.Store.Quota(ctx, acct)
 	if err != nil {
 		return err
 	}
@@ -64,11 +98,11 @@ func (s *session) cmdGetQuotaRoot(ctx context.Context, c *command) error {
 	s.enc.Mailbox(name, s.utf8())
 	if limited(&q) {
 		s.enc.SP()
-		s.enc.String(quotaRoot)
+		s.enc.String(root)
 	}
 	s.enc.CRLF()
 	if limited(&q) {
-		s.writeQuota(&q)
+		s.writeQuota(root, &q)
 	}
 	return nil
 }
@@ -104,9 +138,9 @@ func limited(q *mailstore.Quota) bool { return q.LimitBytes != nil || q.LimitMes
 
 // writeQuota writes the QUOTA response (§4.2.1). STORAGE counts in units of 1,024
 // octets; both numbers are rounded up, so that a full account reads as full.
-func (s *session) writeQuota(q *mailstore.Quota) {
+func (s *session) writeQuota(root string, q *mailstore.Quota) {
 	s.enc.Raw("* QUOTA ")
-	s.enc.String(quotaRoot)
+	s.enc.String(root)
 	s.enc.Raw(" (")
 	if q.LimitBytes != nil {
 		s.enc.Raw("STORAGE ")

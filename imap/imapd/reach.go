@@ -155,6 +155,8 @@ func (s *session) mayStore(st *storing) error {
 	if keep == 0 || asked && ch.Flags == 0 && len(ch.Keywords) == 0 {
 		return errNoRight
 	}
-	ch.Within, st.silent = keep, false
+	if st.silent = false; ch.Op == mailstore.SetFlags {
+		ch.Within = keep
+	}
 	return nil
 }

@@ -34,7 +34,7 @@ equal(ok(m.list('"Entw&APw-rfe/"', "%")), [b'(\\HasNoChildren) "/" "Entw&APw-rfe
 ok(m.subscribe("later"))
 equal(ok(m.lsub('""', "later")), [b'(\\NonExistent) "/" "later"'])
 ok(m.unsubscribe("later"))
-equal(ok(m.namespace()), [b'(("" "/")) NIL NIL'])
+equal(ok(m.namespace()), [b'(("" "/")) (("Other Users/" "/")) (("Shared/" "/"))'])
 
 body = b"From: alice@example.test\r\nSubject: one\r\n\r\nhello\r\n.\r\n"
 when = imaplib.Time2Internaldate(time.gmtime(837596665))
