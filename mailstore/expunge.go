@@ -10,11 +10,7 @@ import (
 // EXPUNGE, RFC 4315), and gives the UIDs removed. At most 1,000 a transaction:
 // when it fails, what it removed so far is in the result.
 func (s *Store) Expunge(ctx context.Context, acct AccountID, mbox MailboxID, only *UIDSet) (UIDSet, error) {
-	rows, err := s.pool.Query(ctx, `SELECT uid FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND flags & 8 <> 0 ORDER BY uid`, acct, mbox)
-	if err != nil {
-		return nil, dbError("expunge", err)
-	}
-	uids, err := collectUIDs(rows)
+	uids, err := s.deleted(ctx, acct, mbox)
 	if err != nil {
 		return nil, dbError("expunge", err)
 	}
@@ -22,6 +18,24 @@ func (s *Store) Expunge(ctx context.Context, acct AccountID, mbox MailboxID, onl
 		uids = uids.Intersect(*only)
 	}
 	return s.remove(ctx, acct, mbox, uids, FlagDeleted)
+}
+
+// deleted gives the messages with \Deleted.
+func (s *Store) deleted(ctx context.Context, acct AccountID, mbox MailboxID) (uids UIDSet, err error) {
+	ops, err := pendingFlags(ctx, s.pool, acct, mbox)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.pool.Query(ctx, `SELECT uid, flags, modseq FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND (flags & 8 <> 0 OR $3) ORDER BY uid`,
+		acct, mbox, ops.touches(FlagDeleted))
+	if err != nil {
+		return nil, err
+	}
+	return uids, readStates(rows, func(uid UID, flags Flags, modseq ModSeq) {
+		if flags, _ = ops.now(uid, flags, modseq); flags&FlagDeleted != 0 {
+			uids.Add(uid)
+		}
+	})
 }
 
 // Remove removes messages whatever their flags (POP3's UPDATE state, retention).
@@ -43,8 +57,12 @@ func (s *Store) remove(ctx context.Context, acct AccountID, mbox MailboxID, uids
 			if err != nil {
 				return err
 			}
-			if boxes[mbox].Account != acct {
+			m := boxes[mbox]
+			if m.Account != acct {
 				return ErrNoMailbox
+			}
+			if err := foldFor(ctx, tx, &m, part); err != nil {
+				return err
 			}
 			gone, err = takeOut(ctx, tx, acct, mbox, part, flags, false)
 			return err

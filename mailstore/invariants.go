@@ -17,7 +17,7 @@ var invariants = []struct{ what, sql string }{
 	{"mailbox counters equal their rows", `
 		SELECT format('mailbox %s: counts %s messages, %s unseen, %s deleted, %s bytes; has %s, %s, %s, %s', b.id, n_msgs, n_unseen, n_deleted, n_bytes, c.n, c.unseen, c.deleted, c.bytes)
 		FROM mailbox b, LATERAL (SELECT count(*) n, count(*) FILTER (WHERE flags & 1 = 0) unseen, count(*) FILTER (WHERE flags & 8 <> 0) deleted, coalesce(sum(size), 0)::bigint bytes
-			FROM msg_state s LEFT JOIN message m USING (account_id, mailbox_id, uid) WHERE s.account_id = b.account_id AND s.mailbox_id = b.id) c
+			FROM msg_now s LEFT JOIN message m USING (account_id, mailbox_id, uid) WHERE s.account_id = b.account_id AND s.mailbox_id = b.id) c
 		WHERE (n_msgs, n_unseen, n_deleted, n_bytes) IS DISTINCT FROM (c.n, c.unseen, c.deleted, c.bytes)`},
 	{"UIDs are below UIDNEXT, mod-sequences up to HIGHESTMODSEQ", `
 		SELECT format('mailbox %s uid %s modseq %s: uidnext %s, modseq %s', s.mailbox_id, s.uid, s.modseq, b.uidnext, b.modseq)
@@ -57,6 +57,13 @@ var invariants = []struct{ what, sql string }{
 		UNION ALL SELECT format('mailbox %s: no X for %s', e.mailbox_id, e.uid) FROM expunged e JOIN mailbox b ON b.id = e.mailbox_id
 		WHERE b.change_floor = 1 AND NOT EXISTS (SELECT FROM mailbox_change c WHERE c.account_id = e.account_id AND c.mailbox_id = e.mailbox_id AND c.kind = 'X' AND c.uids @> e.uid)
 		UNION ALL SELECT format('mailbox %s: X for %s, which is there', s.mailbox_id, s.uid) FROM msg_state s JOIN mailbox_change c USING (account_id, mailbox_id) WHERE c.kind = 'X' AND c.uids @> s.uid`},
+	{"operations on flags are there until they are folded", `
+		SELECT format('mailbox %s: to be folded from %s, which the journal has not', b.id, fold_from) FROM mailbox b
+		WHERE NOT EXISTS (SELECT FROM mailbox_change c WHERE c.account_id = b.account_id AND c.mailbox_id = b.id AND c.modseq = fold_from AND sets IS NOT NULL)
+			AND fold_from IS NOT NULL AND NOT EXISTS (SELECT FROM mailbox_gone g WHERE g.mailbox_id = b.id)
+		UNION ALL SELECT format('mailbox %s uid %s: modseq %s, and its flags were changed at %s', s.mailbox_id, s.uid, s.modseq, c.modseq) FROM mailbox b
+			JOIN mailbox_change c ON c.account_id = b.account_id AND c.mailbox_id = b.id AND c.sets IS NOT NULL AND (b.fold_from IS NULL OR c.modseq < b.fold_from)
+			JOIN msg_state s ON s.account_id = c.account_id AND s.mailbox_id = c.mailbox_id AND s.uid <@ c.uids WHERE s.modseq < c.modseq`},
 	{"keywords have names", `
 		SELECT format('mailbox %s uid %s flags %s: %s keywords', s.mailbox_id, s.uid, s.flags, cardinality(b.keywords)) FROM msg_state s JOIN mailbox b ON b.id = s.mailbox_id
 		WHERE (s.flags >> 8) >> cardinality(b.keywords) <> 0 OR s.flags < 0 OR s.flags & 224 <> 0

@@ -1,6 +1,7 @@
 package mailstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,13 +25,14 @@ func (c *Changes) IsEmpty() bool {
 	return len(c.Expunged) == 0 && len(c.Added) == 0 && len(c.Flagged) == 0 && !c.KeywordsChanged
 }
 
-const sqlJournal = `SELECT modseq, kind::text, uids::text FROM mailbox_change WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3 ORDER BY modseq`
+const sqlJournal = `SELECT modseq, kind::text, uids::text, clears, sets FROM mailbox_change WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3 ORDER BY modseq`
 
 // sqlChanged reads the states of the messages that the journal names as added
-// or flagged; OFFSET 0 keeps each range an index scan of its own.
-const sqlChanged = `SELECT s.uid, s.flags FROM (SELECT range_agg(uids) AS uids FROM mailbox_change
-		WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3 AND kind IN ('A', 'F')) c, unnest(c.uids) r,
-	LATERAL (SELECT uid, flags FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= lower(r) AND uid < upper(r) ORDER BY uid OFFSET 0) s`
+// or flagged, but for those of which it says how; OFFSET 0 keeps each range an
+// index scan of its own.
+const sqlChanged = `SELECT s.uid, s.flags, s.modseq FROM (SELECT range_agg(uids) AS uids FROM mailbox_change
+		WHERE account_id = $1 AND mailbox_id = $2 AND modseq > $3 AND kind IN ('A', 'F') AND sets IS NULL) c, unnest(c.uids) r,
+	LATERAL (SELECT uid, flags, modseq FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= lower(r) AND uid < upper(r) ORDER BY uid OFFSET 0) s`
 
 // journal is what was read to bring a view forward.
 type journal struct {
@@ -39,7 +41,9 @@ type journal struct {
 	expunged UIDSet
 	added    UIDSet
 	flagged  UIDSet
-	states   []entry // of those added or flagged that are there, by rising UID
+	ops      flagLog // those of flagged that the journal tells in full
+	read     UIDSet  // the others, and added
+	states   []entry // of read that are there, by rising UID
 	rows     []journalRow
 }
 
@@ -60,7 +64,8 @@ func (s *Store) readJournal(ctx context.Context, v *View) (*journal, error) {
 	b.Queue(sqlJournal, v.account, v.mailbox, v.modseq).Query(func(rows pgx.Rows) error {
 		var m ModSeq
 		var kind, uids string
-		_, err := pgx.ForEachRow(rows, []any{&m, &kind, &uids}, func() error {
+		var clears, sets *int64
+		_, err := pgx.ForEachRow(rows, []any{&m, &kind, &uids, &clears, &sets}, func() error {
 			j.modseq = max(j.modseq, m)
 			var set UIDSet
 			if err := addMultirange(&set, uids); err != nil {
@@ -75,13 +80,21 @@ func (s *Store) readJournal(ctx context.Context, v *View) (*journal, error) {
 			} else {
 				j.added.addAll(set)
 			}
+			if clears != nil && sets != nil {
+				j.ops = append(j.ops, logged{m, Flags(*clears), Flags(*sets), set})
+			} else {
+				j.read.addAll(set)
+			}
 			j.rows = append(j.rows, journalRow{m, set})
 			return nil
 		})
 		return err
 	})
 	b.Queue(sqlChanged, v.account, v.mailbox, v.modseq).Query(func(rows pgx.Rows) error {
-		return eachState(rows, func(e entry) { j.states = append(j.states, e) })
+		return readStates(rows, func(uid UID, flags Flags, modseq ModSeq) {
+			flags, _ = j.ops.now(uid, flags, modseq)
+			j.states = append(j.states, entry{uid, flags})
+		})
 	})
 	// Asked for again after the rows: whatever was pruned before they were read is
 	// below this floor, and whatever keyword they have has a name here.
@@ -175,6 +188,7 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 		}
 		return v.Flags(seq) == e.flags
 	})
+	update = merge(update, j.told(v))
 	next, ch := v, Changes{}
 	if len(remove) > 0 || len(update) > 0 {
 		next, ch = v.edit(remove, keep, update)
@@ -209,9 +223,51 @@ func (s *Store) advance(ctx context.Context, v *View, keep bool) (step, error) {
 	return step{next, ch}, nil
 }
 
+// told are the messages whose flags the journal tells in full. What the view may
+// know already of a later operation does no harm: after all of them, in their
+// order, a flag is what the last that concerns it says.
+func (j *journal) told(v *View) []entry {
+	if len(j.ops) == 0 {
+		return nil
+	}
+	var all UIDSet
+	for i := range j.ops {
+		all.addAll(j.ops[i].uids)
+	}
+	read := slices.Clone(j.read)
+	for _, e := range j.states { // may know of more than the rows of the journal that were read before them
+		read.Add(e.uid)
+	}
+	all = all.Subtract(read)
+	out := make([]entry, 0, all.Len())
+	for _, r := range all {
+		v.Each(v.SeqFrom(r.Lo), v.n, func(_ int, uid UID, flags Flags) bool {
+			if uid > r.Hi {
+				return false
+			}
+			flags, _ = j.ops.now(uid, flags, 0)
+			out = append(out, entry{uid, flags})
+			return true
+		})
+	}
+	return out
+}
+
+// merge puts two lists by rising UID, with none in both, into one.
+func merge(a, b []entry) []entry {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) > 0 {
+		a = append(a, b...)
+		slices.SortFunc(a, func(x, y entry) int { return cmp.Compare(x.uid, y.uid) })
+	}
+	return a
+}
+
 // compare makes up the journal between two views.
 func (j *journal) compare(old, now *View) {
-	j.flagged, j.states, j.rows = nil, nil, nil
+	j.flagged, j.states, j.rows, j.ops = nil, nil, nil, nil
 	was, is := old.UIDs(1, old.Len()), now.UIDs(1, now.Len())
 	j.expunged, j.added = was.Subtract(is), is
 	now.Each(1, now.Len(), func(_ int, uid UID, flags Flags) bool {

@@ -71,7 +71,7 @@ func usedKeywords(ctx context.Context, tx pgx.Tx, m *Mailbox) (used Flags, err e
 	var bits int64
 	err = tx.QueryRow(ctx, `SELECT coalesce(bit_or(f), 0) FROM (
 		SELECT bit_or(flags) f FROM msg_state WHERE account_id = $1 AND mailbox_id = $2
-		UNION ALL SELECT bit_or(c.mask) FROM mailbox b, mailbox_change c WHERE b.id = $2 AND c.account_id = $1 AND c.mailbox_id = $2 AND c.modseq >= b.fold_from AND c.op IS NOT NULL
+		UNION ALL SELECT bit_or(c.sets) FROM mailbox b, mailbox_change c WHERE b.id = $2 AND c.account_id = $1 AND c.mailbox_id = $2 AND c.modseq >= b.fold_from
 		UNION ALL SELECT bit_or(flags) FROM expunged WHERE account_id = $1 AND mailbox_id = $2 AND NOT moved) u`, m.Account, m.ID).Scan(&bits)
 	return Flags(bits), err
 }

@@ -42,12 +42,8 @@ func (s *Store) loadView(ctx context.Context, m Mailbox) (*View, error) {
 	if m.Messages == 0 && m.UIDNext == 1 {
 		return v, nil
 	}
-	rows, err := s.pool.Query(ctx, `SELECT uid, flags FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid < $3 ORDER BY uid`, m.Account, m.ID, m.UIDNext)
-	if err != nil {
-		return nil, err
-	}
 	list := make([]entry, 0, chunkMessages)
-	err = eachState(rows, func(e entry) {
+	err := s.eachState(ctx, m, func(e entry) {
 		if list = append(list, e); len(list) == chunkMessages {
 			v.chunks = append(v.chunks, makeChunk(list))
 			list = list[:0]
@@ -64,21 +60,42 @@ func (s *Store) loadView(ctx context.Context, m Mailbox) (*View, error) {
 	return v, nil
 }
 
-// eachState reads rows of (uid, flags) as they come off the wire: a view of
-// 100,000 messages is two integers each.
-func eachState(rows pgx.Rows, f func(entry)) error {
+// eachState yields the messages of a mailbox by rising UID.
+func (s *Store) eachState(ctx context.Context, m Mailbox, yield func(entry)) error {
+	const sql = ` FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid < $3 ORDER BY uid`
+	if m.foldFrom == 0 { // what is logged from now on is newer than the row of the mailbox
+		rows, err := s.pool.Query(ctx, `SELECT uid, flags`+sql, m.Account, m.ID, m.UIDNext)
+		if err != nil {
+			return err
+		}
+		return readStates(rows, func(uid UID, flags Flags, _ ModSeq) { yield(entry{uid, flags}) })
+	}
+	return s.queryAfterPending(ctx, m.Account, m.ID, func(ops flagLog, rows pgx.Rows) error {
+		return readStates(rows, func(uid UID, flags Flags, modseq ModSeq) {
+			flags, _ = ops.now(uid, flags, modseq)
+			yield(entry{uid, flags})
+		})
+	}, `SELECT uid, flags, modseq`+sql, m.Account, m.ID, m.UIDNext)
+}
+
+// readStates reads rows of (uid, flags) or (uid, flags, modseq) as they come off
+// the wire: a view of 100,000 messages is two integers each.
+func readStates(rows pgx.Rows, yield func(uid UID, flags Flags, modseq ModSeq)) error {
 	defer rows.Close()
 	for rows.Next() {
 		raw := rows.RawValues()
-		if len(raw) != 2 || len(raw[0]) != 8 || len(raw[1]) != 8 || rows.FieldDescriptions()[0].Format != pgx.BinaryFormatCode {
-			var uid, flags int64 // text format: a pool in simple protocol
-			if err := rows.Scan(&uid, &flags); err != nil {
+		var n [3]int64
+		for i, field := range raw {
+			if len(field) == 8 && rows.FieldDescriptions()[i].Format == pgx.BinaryFormatCode {
+				n[i] = int64(binary.BigEndian.Uint64(field))
+				continue
+			}
+			if err := rows.Scan([]any{&n[0], &n[1], &n[2]}[:len(raw)]...); err != nil { // text format: a pool in simple protocol
 				return fmt.Errorf("read message states: %w", err)
 			}
-			f(entry{UID(uid), Flags(flags)})
-			continue
+			break
 		}
-		f(entry{UID(binary.BigEndian.Uint64(raw[0])), Flags(binary.BigEndian.Uint64(raw[1]))})
+		yield(UID(n[0]), Flags(n[1]), ModSeq(n[2]))
 	}
 	return rows.Err()
 }

@@ -26,9 +26,10 @@ type Mailbox struct {
 	Bytes         int64
 	Keywords      []string // by ordinal; an empty name is a free slot
 	Above         []string // of CreateMailbox only: the missing parents that it created
+	foldFrom      ModSeq   // operations on flags from here on may not be in the messages' rows; 0: all are
 }
 
-const mailboxColumns = `id, account_id, name, special_use, uidvalidity, uidnext, first_recent, modseq, change_floor, n_msgs, n_unseen, n_deleted, n_bytes, keywords`
+const mailboxColumns = `id, account_id, name, special_use, uidvalidity, uidnext, first_recent, modseq, change_floor, n_msgs, n_unseen, n_deleted, n_bytes, keywords, coalesce(fold_from, 0)`
 
 func scanMailbox(row pgx.CollectableRow) (m Mailbox, err error) {
 	err = row.Scan(mailboxFields(&m)...)
@@ -38,7 +39,7 @@ func scanMailbox(row pgx.CollectableRow) (m Mailbox, err error) {
 // mailboxFields are what mailboxColumns scan into.
 func mailboxFields(m *Mailbox) []any {
 	return []any{&m.ID, &m.Account, &m.Name, &m.SpecialUse, &m.UIDValidity, &m.UIDNext, &m.FirstRecent,
-		&m.HighestModSeq, &m.ChangeFloor, &m.Messages, &m.Unseen, &m.Deleted, &m.Bytes, &m.Keywords}
+		&m.HighestModSeq, &m.ChangeFloor, &m.Messages, &m.Unseen, &m.Deleted, &m.Bytes, &m.Keywords, &m.foldFrom}
 }
 
 // querier is a pool or a transaction.

@@ -3,7 +3,6 @@ package mailstore
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"sort"
@@ -47,35 +46,21 @@ func (s *Store) ModSeqs(ctx context.Context, v *View, uids UIDSet, since ModSeq)
 		return nil, nil
 	}
 	lo, hi := uids.bounds()
-	rows, err := s.pool.Query(ctx, `SELECT s.uid, s.modseq FROM unnest($3::bigint[], $4::bigint[]) AS r(lo, hi),
-		LATERAL (SELECT uid, modseq FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.lo AND uid <= r.hi AND modseq > $5 ORDER BY uid OFFSET 0) s`,
-		v.account, v.mailbox, lo, hi, since)
-	if err != nil {
-		return nil, dbError("read mod-sequences", err)
-	}
-	marks, err := readMarks(rows, v.modseq)
+	var marks Marks
+	err := s.queryAfterPending(ctx, v.account, v.mailbox, func(ops flagLog, rows pgx.Rows) error {
+		return readStates(rows, func(uid UID, flags Flags, m ModSeq) {
+			if _, m = ops.now(uid, flags, m); m > since {
+				marks = append(marks, Mark{uid, min(m, v.modseq)})
+			}
+		})
+	}, `SELECT s.uid, s.flags, s.modseq FROM unnest($3::bigint[], $4::bigint[]) AS r(lo, hi),
+		LATERAL (SELECT uid, flags, modseq FROM msg_state WHERE account_id = $1 AND mailbox_id = $2 AND uid >= r.lo AND uid <= r.hi ORDER BY uid OFFSET 0) s`,
+		v.account, v.mailbox, lo, hi)
 	if err != nil {
 		return nil, dbError("read mod-sequences", err)
 	}
 	slices.SortFunc(marks, func(a, b Mark) int { return cmp.Compare(a.UID, b.UID) })
 	return marks, nil
-}
-
-// readMarks reads rows of (uid, modseq).
-func readMarks(rows pgx.Rows, top ModSeq) (marks Marks, err error) {
-	defer rows.Close()
-	for rows.Next() {
-		raw := rows.RawValues()
-		var m Mark
-		if len(raw[0]) == 8 && len(raw[1]) == 8 && rows.FieldDescriptions()[0].Format == pgx.BinaryFormatCode {
-			m = Mark{UID(binary.BigEndian.Uint64(raw[0])), ModSeq(binary.BigEndian.Uint64(raw[1]))}
-		} else if err := rows.Scan(&m.UID, &m.ModSeq); err != nil { // a pool in simple protocol
-			return nil, err
-		}
-		m.ModSeq = min(m.ModSeq, top)
-		marks = append(marks, m)
-	}
-	return marks, rows.Err()
 }
 
 // Since is what a client that knew a mailbox up to some mod-sequence has to hear.

@@ -70,7 +70,7 @@ func quotaForCopy(ctx context.Context, tx pgx.Tx, from, to Mailbox, uids UIDSet)
 // DeletedBytes is the octets of the mailbox's messages with \Deleted: what
 // EXPUNGE would give back (RFC 9208 §4.1.4).
 func (s *Store) DeletedBytes(ctx context.Context, acct AccountID, mbox MailboxID) (n int64, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT coalesce(sum(m.size), 0)::bigint FROM msg_state s,
+	err = s.pool.QueryRow(ctx, `SELECT coalesce(sum(m.size), 0)::bigint FROM msg_now s,
 		LATERAL (SELECT size FROM message WHERE account_id = $1 AND mailbox_id = $2 AND uid = s.uid OFFSET 0) m
 		WHERE s.account_id = $1 AND s.mailbox_id = $2 AND s.flags & 8 <> 0`, acct, mbox).Scan(&n)
 	return n, dbError("measure deleted messages", err)

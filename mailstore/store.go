@@ -19,6 +19,8 @@ type Options struct {
 	Poll      time.Duration // how often watched mailboxes are polled behind NOTIFY; 0: 20 s
 	Patience  time.Duration // how long a delivery whose commit broke waits for the database; 0: 25 s
 	Sweep     time.Duration // how often the sweeper looks; 0: 10 min, negative: never by itself
+	AtOnce    int           // a STORE of more messages than this is committed at once and folded into their rows later; 0: 256, negative: every STORE
+	Fold      time.Duration // how long that waits; 0: 300 ms, negative: for ever, but for who needs the rows
 	Index     time.Duration // how long a text waits at most for company in its pack; 0: 2 s, negative: not packed by itself
 }
 
@@ -38,6 +40,7 @@ type Store struct {
 	views     *viewCache
 	hub       *hub
 	notify    *notifier
+	folds     *folder
 	receipts  *receipts
 	index     *indexer
 	segments  *segmenter
@@ -57,6 +60,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	opt.Poll = orDefault(opt.Poll, 20*time.Second)
 	opt.Patience = orDefault(opt.Patience, 25*time.Second)
 	opt.Sweep = orDefault(opt.Sweep, 10*time.Minute)
+	opt.Fold = orDefault(opt.Fold, 300*time.Millisecond)
+	opt.AtOnce = orDefault(opt.AtOnce, 256)
 	opt.Index = orDefault(opt.Index, 2*time.Second)
 	s := &Store{pool: pool, log: opt.Log, opt: opt}
 	if err := pool.QueryRow(ctx, `SELECT nextval('node_id_seq')`).Scan(&s.node); err != nil {
@@ -66,6 +71,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.commits = newCommitter(s)
 	s.views = newViewCache(opt.ViewBytes)
 	s.hub = newHub()
+	s.folds = newFolder()
 	s.receipts = newReceipts()
 	s.index = newIndexer()
 	s.segments = newSegmenter()
@@ -78,6 +84,9 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	}
 	s.run(s.notify.run)
 	s.run(s.receipts.runFlusher(s))
+	if opt.Fold > 0 {
+		s.run(s.runFolder)
+	}
 	if opt.Index > 0 {
 		s.run(s.runIndexer)
 		s.run(s.runSegmenter)
@@ -89,7 +98,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	return s, nil
 }
 
-func orDefault[T int64 | time.Duration](v, otherwise T) T {
+func orDefault[T int | int64 | time.Duration](v, otherwise T) T {
 	if v == 0 {
 		return otherwise
 	}

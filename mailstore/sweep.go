@@ -182,10 +182,15 @@ func (s *Store) sweepJournal(ctx context.Context) (bool, error) {
 	}
 	for _, f := range floors {
 		err := s.inTx(ctx, "prune the journal", func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `UPDATE mailbox SET change_floor = greatest(change_floor, $2) WHERE id = $1`, f.Mailbox, f.ModSeq); err != nil {
+			// Operations that are not folded yet are needed.
+			err := tx.QueryRow(ctx, `UPDATE mailbox SET change_floor = greatest(change_floor, least($2, fold_from - 1)) WHERE id = $1 RETURNING change_floor`, f.Mailbox, f.ModSeq).Scan(&f.ModSeq)
+			if err == pgx.ErrNoRows { // removed meanwhile
+				return nil
+			}
+			if err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, `DELETE FROM mailbox_change WHERE account_id = $1 AND mailbox_id = $2 AND modseq <= $3`, f.Account, f.Mailbox, f.ModSeq)
+			_, err = tx.Exec(ctx, `DELETE FROM mailbox_change WHERE account_id = $1 AND mailbox_id = $2 AND modseq <= $3`, f.Account, f.Mailbox, f.ModSeq)
 			return err
 		})
 		if err != nil {

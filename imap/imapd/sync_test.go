@@ -13,10 +13,14 @@ import (
 
 // node is a second server on the same database, with a store of its own. Its
 // address is what dial connects to.
-func (s *site) node() *site {
+func (s *site) node(tune ...func(*mailstore.Options)) *site {
 	s.t.Helper()
 	pool := pgtest.PoolOn(s.t, s.pool.Config().ConnString())
-	store, err := mailstore.Open(s.t.Context(), pool, mailstore.Options{Log: s.srv.Log})
+	opt := mailstore.Options{Log: s.srv.Log}
+	for _, f := range tune {
+		f(&opt)
+	}
+	store, err := mailstore.Open(s.t.Context(), pool, opt)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -178,7 +178,12 @@ var ofAccounts = map[string]string{
 }
 
 func query(name string, columns []string, m *Manifest) string {
-	q := `SELECT ` + quoteAll(columns) + ` FROM ` + quote(name)
+	list, from := quoteAll(columns), quote(name)
+	if m.Schema >= 18 { // operations on flags that stand in the journal alone go with the messages
+		from = strings.Replace(from, `"msg_state"`, `"msg_now"`, 1)
+		list = strings.Replace(list, `"fold_from"`, `NULL::bigint`, 1)
+	}
+	q := `SELECT ` + list + ` FROM ` + from
 	if m.Partial {
 		ids := make([]string, len(m.Accounts))
 		for i, a := range m.Accounts {
