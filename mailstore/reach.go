@@ -124,7 +124,7 @@ func effective(owner bool, granted, taken *int64) Rights {
 		r &^= Rights(*taken)
 	}
 	if owner {
-		r |= ownerKeeps
+		r |= OwnerKeeps
 	}
 	return r & AllRights
 }
