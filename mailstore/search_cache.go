@@ -25,17 +25,19 @@ type searchCache struct {
 
 // searchKey names a segment by its id, or a mailbox.
 type searchKey struct {
-	segment int64
-	bare    bool // without its words
-	mailbox MailboxID
+	segment  int64
+	bare     bool // without its words
+	prefixes bool // of the mailbox
+	mailbox  MailboxID
 }
 
 type searchItem struct {
-	key     searchKey
-	segment *segment
-	docs    *docTable
-	size    int64
-	used    time.Time
+	key      searchKey
+	segment  *segment
+	docs     *docTable
+	prefixes *prefixTable
+	size     int64
+	used     time.Time
 }
 
 func newSearchCache(budget int64) *searchCache {
@@ -78,6 +80,21 @@ func (c *searchCache) docs(mbox MailboxID) (*docTable, bool) {
 		return item.docs, true
 	}
 	return nil, false
+}
+
+// prefixes is the table of a mailbox, perhaps an empty one.
+func (c *searchCache) prefixes(mbox MailboxID) *prefixTable {
+	if item := c.get(searchKey{mailbox: mbox, prefixes: true}); item != nil {
+		return item.prefixes
+	}
+	return &prefixTable{}
+}
+
+// putPrefixes keeps t unless a longer table of the mailbox is there.
+func (c *searchCache) putPrefixes(mbox MailboxID, t *prefixTable) {
+	if c.prefixes(mbox).last < t.last {
+		c.put(&searchItem{key: searchKey{mailbox: mbox, prefixes: true}, prefixes: t, size: t.size()})
+	}
 }
 
 // putSegment keeps s; kept says that it fits.

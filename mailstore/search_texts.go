@@ -199,32 +199,8 @@ func (m *matcher) needs() (seen uint8) {
 	return seen
 }
 
-// searchPrefixes looks into the fields of the recipients' own prefixes, which
-// belong to the header: the mask that they add, by message.
-func (q *search) searchPrefixes(m *matcher, cand UIDSet) (map[UID]uint64, error) {
-	heads := inHeaders(m.leaves)
-	if heads == 0 {
-		return nil, nil
-	}
-	var c condition
-	which := c.candidates(q, cand)
-	rows, err := q.tx.Query(q.ctx, `SELECT uid, prefix`+which+` AND prefix IS NOT NULL`, c.args...)
-	if err != nil {
-		return nil, err
-	}
-	own := map[UID]uint64{}
-	var uid int64
-	var prefix pgtype.DriverBytes
-	var text []byte
-	_, err = pgx.ForEachRow(rows, []any{&uid, &prefix}, func() error {
-		text = message.AppendHeaderText(text[:0], prefix)
-		if mask := m.look(text, heads); mask != 0 {
-			own[UID(uid)] = mask
-		}
-		return nil
-	})
-	return own, err
-}
+// leaf is the one of a bit.
+func (m *matcher) leaf(bit uint64) *textLeaf { return &m.leaves[bits.TrailingZeros64(bit)] }
 
 // look says which of these leaves match one text.
 func (m *matcher) look(text []byte, which uint64) (mask uint64) {
