@@ -50,6 +50,7 @@ type Config struct {
 	Challenges        func(http.Handler) http.Handler // answers HTTP-01 challenges and passes all else on; nil: there are none
 	Setup             Setup
 	Captured          http.Handler // of the captured mail, in local mode; else nil
+	Password          http.Handler // of /password/: sets one by a link; may be nil
 	API               http.Handler // of /api/v1/: it decides itself what is answered without TLS; may be nil
 	Log               *slog.Logger
 }
@@ -78,6 +79,9 @@ func New(c Config) *Server {
 		for _, path := range []string{"/captured/", "/api/v1/captured", "/api/v1/captured/"} {
 			mux.Handle(path, c.Captured)
 		}
+	}
+	if c.Password != nil {
+		mux.Handle("/password/", c.Password)
 	}
 	if c.API != nil {
 		mux.Handle(apiPath, c.API)

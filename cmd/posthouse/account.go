@@ -22,6 +22,9 @@ type accountCmd struct {
 	Limits    accountLimitsCmd    `cmd:"" help:"Limit to how many recipients an account writes."`
 	Block     accountBlockCmd     `cmd:"" help:"Refuse what an account sends; it can still log in and read."`
 	Unblock   accountUnblockCmd   `cmd:"" help:"Undo block, the server's own too."`
+	Link      accountLinkCmd      `cmd:"" help:"Make a link by which the password is set, once."`
+
+	Capabilities accountCapabilitiesCmd `cmd:"" help:"What IMAP can do that its mail programs are not told of."`
 }
 
 // accountView is an account as the commands show it.
@@ -79,6 +82,7 @@ func (f changeFlags) change(ctx context.Context, con *console, address string, a
 type accountAddCmd struct {
 	Address string `arg:"" help:"The address, for example alice@example.org; the domain must exist."`
 	passwordFlag
+	linkFlags
 	changeFlags
 }
 
@@ -87,9 +91,13 @@ func (c *accountAddCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	password, err := c.read(con, c.Address)
-	if err != nil {
-		return err
+	password := ""
+	if !c.Link {
+		if password, err = c.read(con, c.Address); err != nil {
+			return err
+		}
+	} else if c.PasswordStdin {
+		return fail(exitUsage, "give --link or --password-stdin")
 	}
 	s, err := con.openNew(ctx)
 	if err != nil {
@@ -102,7 +110,10 @@ func (c *accountAddCmd) Run(ctx context.Context, con *console) error {
 	if _, err := s.directory.CreateAccount(c.context(ctx), addr, password); err != nil {
 		return created(err, "account", c.Address)
 	}
-	return c.done(con, "account "+c.Address+" added", "add account "+c.Address)
+	if err := c.done(con, "account "+c.Address+" added", "add account "+c.Address); err != nil || !c.Link || c.DryRun {
+		return err
+	}
+	return c.say(ctx, con, s, addr)
 }
 
 type accountListCmd struct {

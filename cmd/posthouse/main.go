@@ -28,6 +28,8 @@ type cli struct {
 	Account    accountCmd    `cmd:"" help:"Accounts: mailboxes with a password."`
 	Alias      aliasCmd      `cmd:"" help:"Aliases: addresses that lead to others."`
 	APIKey     apikeyCmd     `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
+	Issuer     issuerCmd     `cmd:"" help:"OpenID Connect issuers, by whose tokens accounts log in."`
+	IMAP       imapCmd       `cmd:"" name:"imap" help:"What mail programs are told by IMAP."`
 	Relay      relayCmd      `cmd:"" help:"Smarthosts and other next hops, and which mail takes them."`
 	Queue      queueCmd      `cmd:"" help:"Mail that waits to leave."`
 	Trace      traceCmd      `cmd:"" help:"What happened to a mail."`

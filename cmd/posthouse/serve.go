@@ -18,6 +18,7 @@ import (
 	"posthouse/smtp/queue"
 	"posthouse/smtp/smtpd"
 	"posthouse/web"
+	"posthouse/web/password"
 )
 
 // Run is the life of a server: everything is made here and handed to those who
@@ -162,7 +163,9 @@ func (s *server) protocols(capture *mda.CaptureTo) (_ *protocols, err error) {
 		Hostname: cfg.Hostname, Version: version(), Local: cfg.Local, Listeners: shown(s.ports), CAFile: s.certificates.local.File(),
 		Ready: s.ground.ready, Metrics: prometheus.DefaultGatherer, MetricsFrom: cfg.MetricsFrom, Log: s.log,
 		HTTPS: cfg.Listen[config.HTTPS] != "", Challenges: s.certificates.challenges(), Setup: s.setup(),
-		API: programs, Captured: s.captured(capture),
+		API: programs, Captured: s.captured(capture), Password: password.New(password.Config{
+			Hostname: cfg.Hostname, Directory: s.directory, Plain: cfg.Local, TrustedProxies: cfg.TrustedProxies, Log: s.log,
+		}),
 	})
 	return p, nil
 }

@@ -59,9 +59,14 @@ func (s *server) furnish(ctx context.Context) (err error) {
 	if s.srs, err = mailauth.NewSRS(pool, key); err != nil {
 		return fmt.Errorf("open the rewriting of senders: %w", err)
 	}
+	tokens, err := tokenVerifier(s.cfg, s.resolver, s.log)
+	if err != nil {
+		return err
+	}
 	s.directory, err = directory.New(pool, directory.Options{
 		Key: key, Hostname: s.cfg.Hostname, Log: s.log,
 		OnCreate: onCreate(s.store), OnDomain: s.keys.CreateFor,
+		Tokens:   tokens,
 		Sending:  directory.SendingOptions{Lenient: !s.cfg.Throttle},
 		Throttle: directory.ThrottleOptions{ExemptLoopback: !s.cfg.Throttle},
 	})

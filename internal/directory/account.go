@@ -129,14 +129,17 @@ func (d *Directory) RemoveAccount(ctx context.Context, addr mail.Address) error 
 	})
 }
 
-// SetPassword changes the password and ends every session of the account; ""
-// lets nobody in. ErrNotFound, ErrInvalid.
+// SetPassword changes the password, ends every session of the account and takes
+// back the link that would set another; "" lets nobody in. ErrNotFound, ErrInvalid.
 func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password string) error {
 	secrets, err := d.hasher.make(ctx, password)
 	if err != nil {
 		return fmt.Errorf("account %s: %w", addr, err)
 	}
 	return d.changeAccount(ctx, addr, "password of", func(tx pgx.Tx, id int64) (bool, error) {
+		if _, err := tx.Exec(ctx, "DELETE FROM password_link WHERE account_id = $1", id); err != nil {
+			return false, err
+		}
 		return true, secrets.store(ctx, tx, id)
 	})
 }

@@ -152,7 +152,7 @@ func (d *Directory) follow(ctx context.Context) error {
 		d.wakeNotices()
 		if time.Since(lastPrune) > pruneEvery {
 			lastPrune = time.Now()
-			for _, prune := range []func(context.Context, querier) error{prune, pruneCallouts, pruneSending} {
+			for _, prune := range []func(context.Context, querier) error{prune, pruneCallouts, pruneSending, pruneLinks} {
 				if err := prune(ctx, conn); err != nil {
 					return err
 				}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"posthouse/internal/directory"
+	"posthouse/internal/door"
 	"posthouse/internal/events"
 	"posthouse/internal/mail"
 )
@@ -218,27 +219,7 @@ func acceptsJSON(fields []string) bool {
 
 // client is who asks, and whether by HTTPS.
 func (s *server) client(r *http.Request) (netip.Addr, bool) {
-	trusted := func(a netip.Addr) bool {
-		return slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
-	at, _ := netip.ParseAddrPort(r.RemoteAddr) // a Unix socket has none
-	addr := at.Addr().Unmap()
-	if r.TLS != nil || !trusted(addr) {
-		return addr, r.TLS != nil
-	}
-	secure := strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-	// The nearest that is no proxy of ours; what stands left of it is hearsay.
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		a, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			break
-		}
-		if addr = a.Unmap(); !trusted(addr) {
-			break
-		}
-	}
-	return addr, secure
+	return door.HTTPClient(r, s.TrustedProxies)
 }
 
 // answer remembers the status for the metrics.

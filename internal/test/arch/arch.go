@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"pop3":         {"ground", "internal/directory", "mailstore"},
 	"web":          {"ground", "internal/directory", "mailstore"},
 	"web/captured": {"ground", "mailstore"},
+	"web/password": {"ground", "internal/directory"},
 	"web/api":      {"ground", "internal/directory", "mailstore"},
 
 	"mda":           {"ground", "internal/directory", "mailstore", "smtp/dsn", "smtp/queue", "smtp/relay"},
