@@ -24,8 +24,8 @@ type Setup struct {
 	Local func(ctx context.Context, domain string) (bool, error)
 	// Sign makes a signed message (CMS) of a profile; nil: they go unsigned.
 	Sign func(profile []byte) ([]byte, error)
-	// STSPolicy is the MTA-STS policy of every domain (RFC 8461 §3.2).
-	STSPolicy string
+	// STSPolicy is the MTA-STS policy of a domain (RFC 8461 §3.2).
+	STSPolicy func(ctx context.Context, domain string) (string, error)
 }
 
 // maxSetupRequest is more than any request for set-up has, in octets.
@@ -233,10 +233,12 @@ func (s *Server) policy(w http.ResponseWriter, r *http.Request) error {
 	if err := methods(w, r, http.MethodGet, http.MethodHead); err != nil {
 		return err
 	}
-	if _, err := s.asked(r, "mta-sts."); err != nil {
+	domain, err := s.asked(r, "mta-sts.")
+	if err != nil {
 		return err
 	}
-	return send(w, "text/plain; charset=utf-8", []byte(s.config.Setup.STSPolicy), nil)
+	text, err := s.config.Setup.STSPolicy(r.Context(), domain)
+	return send(w, "text/plain; charset=utf-8", []byte(text), err)
 }
 
 // first is the first value of a query's key, whatever the case of the key.

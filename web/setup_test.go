@@ -37,7 +37,7 @@ func setupServer(t *testing.T) *Server {
 	cert := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 	return New(Config{Hostname: "mx.example.test", HTTPS: true, Ready: func(context.Context) error { return nil }, Metrics: prometheus.NewRegistry(),
 		Log: slog.New(slog.DiscardHandler), Setup: Setup{
-			Hostname: "mx.example.test", STSPolicy: "version: STSv1\r\n",
+			Hostname: "mx.example.test", STSPolicy: func(context.Context, string) (string, error) { return "version: STSv1\r\n", nil },
 			Services: clientsetup.Services("mx.example.test", map[string]string{"imaps": ":993", "imap": ":143", "pop3s": ":995", "submissions": ":465", "submission": ":587"}),
 			Local: func(_ context.Context, d string) (bool, error) {
 				return d == "example.org" || d == "xn--bcher-kva.example", nil

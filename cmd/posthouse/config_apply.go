@@ -114,7 +114,12 @@ func (a *applier) domain(ctx context.Context, have object, o *docDomain) error {
 		}
 	}
 	if was.Postmaster != o.Postmaster {
-		return a.site.directory.SetPostmaster(ctx, o.Name, postmaster)
+		if err := a.site.directory.SetPostmaster(ctx, o.Name, postmaster); err != nil {
+			return err
+		}
+	}
+	if was.MTASTS != o.MTASTS {
+		return a.site.directory.SetSTSMode(ctx, o.Name, or(o.MTASTS, stsTesting))
 	}
 	return nil
 }

@@ -24,7 +24,22 @@ func (d *docDomain) canonical() (err error) {
 	if err = canonicalTarget(&d.CatchAll); err == nil {
 		err = canonicalTarget(&d.Postmaster)
 	}
+	d.MTASTS = unlessTesting(d.MTASTS)
+	if err == nil && d.MTASTS != "" && !slices.Contains(directory.STSModes, d.MTASTS) {
+		err = fmt.Errorf("mta_sts = %q: take testing, enforce or none", d.MTASTS)
+	}
 	return wrap(err, "domain %s", d.Name)
+}
+
+// stsTesting is the mode that a domain's MTA-STS policy has at first.
+const stsTesting = "testing"
+
+// unlessTesting is a mode as a document has it: nothing for the first one.
+func unlessTesting(mode string) string {
+	if mode == stsTesting {
+		return ""
+	}
+	return mode
 }
 
 // canonicalTarget writes an address as it is written everywhere; an empty one stays.

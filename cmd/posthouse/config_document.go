@@ -34,6 +34,7 @@ type docDomain struct {
 	Name       string `toml:"name"`
 	CatchAll   string `toml:"catch_all,omitempty"`
 	Postmaster string `toml:"postmaster,omitempty"`
+	MTASTS     string `toml:"mta_sts,omitempty"` // mode of the policy; none given: testing
 }
 
 type docBackup struct {

@@ -167,7 +167,7 @@ func (s *site) storedDomains(ctx context.Context, d *document) error {
 		return err
 	}
 	for _, o := range domains {
-		d.Domains = append(d.Domains, docDomain{Name: o.Name, CatchAll: address(o.CatchAll), Postmaster: address(o.Postmaster)})
+		d.Domains = append(d.Domains, docDomain{Name: o.Name, CatchAll: address(o.CatchAll), Postmaster: address(o.Postmaster), MTASTS: unlessTesting(o.STSMode)})
 	}
 	backups, err := s.directory.Backups(ctx)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"posthouse/internal/config"
+	"posthouse/internal/directory"
 	"posthouse/internal/doctor"
 	"posthouse/smtp/mailauth"
 	"posthouse/tls/certs"
@@ -110,11 +111,11 @@ func (c *doctorCheckCmd) patient(ctx context.Context, s *site) (*doctor.Patient,
 		return nil, err
 	}
 	for _, d := range domains {
-		records, err := s.records(ctx, d.Name)
+		records, err := s.records(ctx, d)
 		if err != nil {
 			return nil, err
 		}
-		p.Domains = append(p.Domains, doctor.Domain{Name: d.Name, Records: records})
+		p.Domains = append(p.Domains, doctor.Domain{Name: d.Name, Records: records, STSMode: d.STSMode, STSSince: d.STSSince})
 	}
 	return p, nil
 }
@@ -134,13 +135,13 @@ func (s *site) trusted() (*x509.CertPool, error) {
 
 // records are all that the DNS should say of a domain that this server alone
 // receives for.
-func (s *site) records(ctx context.Context, domain string) ([]mailauth.Record, error) {
-	keys, err := s.keys.List(ctx, domain)
+func (s *site) records(ctx context.Context, domain directory.Domain) ([]mailauth.Record, error) {
+	keys, err := s.keys.List(ctx, domain.Name)
 	if err != nil {
 		return nil, err
 	}
 	host := s.config.Hostname
-	return append(mailauth.Records(domain, []string{host}, keys), programRecords(domain, host, s.config.Listen)...), nil
+	return append(mailauth.Records(domain.Name, []string{host}, keys, domain.STSMode), programRecords(domain.Name, host, s.config.Listen)...), nil
 }
 
 // doctorVerdict is the exit code of what was found.

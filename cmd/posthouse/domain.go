@@ -7,13 +7,14 @@ import (
 
 	"posthouse/internal/directory"
 	"posthouse/internal/mail"
+	"posthouse/smtp/mailauth"
 )
 
 type domainCmd struct {
 	Add    domainAddCmd  `cmd:"" help:"Add a domain."`
 	List   domainListCmd `cmd:"" help:"List the domains."`
 	Show   domainShowCmd `cmd:"" help:"Show a domain."`
-	Set    domainSetCmd  `cmd:"" help:"Say where mail for unknown addresses and for postmaster goes."`
+	Set    domainSetCmd  `cmd:"" help:"Say where mail for unknown addresses and for postmaster goes, and what the MTA-STS policy asks."`
 	Rm     domainRmCmd   `cmd:"" help:"Remove a domain that has no accounts."`
 	DNS    domainDNSCmd  `cmd:"" name:"dns" help:"Print the DNS records that a domain needs, or check them."`
 	Backup backupCmd     `cmd:"" help:"Domains that live elsewhere, whose mail is kept while their server is away."`
@@ -52,11 +53,12 @@ type domainView struct {
 	Accounts   int64     `json:"accounts"`
 	CatchAll   string    `json:"catch_all,omitempty"`
 	Postmaster string    `json:"postmaster,omitempty"`
+	MTASTS     string    `json:"mta_sts"`
 	Created    time.Time `json:"created"`
 }
 
 func viewDomain(d directory.Domain) domainView {
-	return domainView{d.Name, d.Accounts, text(d.CatchAll), text(d.Postmaster), d.Created}
+	return domainView{d.Name, d.Accounts, text(d.CatchAll), text(d.Postmaster), d.STSMode, d.Created}
 }
 
 // text is an address for people; the zero address is nothing.
@@ -133,6 +135,7 @@ func (c *domainShowCmd) Run(ctx context.Context, con *console) error {
 		{"accounts", strconv.FormatInt(v.Accounts, 10)},
 		{"catch-all", or(v.CatchAll, "none: unknown addresses are refused")},
 		{"postmaster", or(v.Postmaster, "default: the catch-all, else the oldest account")},
+		{"MTA-STS policy", v.MTASTS},
 		{"created", v.Created.Format(time.DateTime)},
 	})
 }
@@ -141,12 +144,13 @@ type domainSetCmd struct {
 	Name       string  `arg:"" help:"The domain."`
 	CatchAll   *string `help:"Where mail for unknown addresses goes, or none." placeholder:"ADDRESS"`
 	Postmaster *string `help:"Where postmaster@ and abuse@ go, or none for the default." placeholder:"ADDRESS"`
+	MTASTS     string  `name:"mta-sts" help:"What the MTA-STS policy asks of senders: testing (report what would fail), enforce (no delivery without TLS and the right certificate), none (take it back)." placeholder:"MODE" enum:",testing,enforce,none" default:""`
 	changeFlags
 }
 
 func (c *domainSetCmd) Run(ctx context.Context, con *console) error {
-	if c.CatchAll == nil && c.Postmaster == nil {
-		return fail(exitUsage, "nothing to set for %s: give --catch-all or --postmaster", c.Name)
+	if c.CatchAll == nil && c.Postmaster == nil && c.MTASTS == "" {
+		return fail(exitUsage, "nothing to set for %s: give --catch-all, --postmaster or --mta-sts", c.Name)
 	}
 	s, err := con.open(ctx)
 	if err != nil {
@@ -176,6 +180,30 @@ func (c *domainSetCmd) Run(ctx context.Context, con *console) error {
 		target := or(text(to), "none")
 		if err := c.done(con, set.what+" of "+c.Name+" is now "+target, "set the "+set.what+" of "+c.Name+" to "+target); err != nil {
 			return err
+		}
+	}
+	return c.policy(ctx, con, s)
+}
+
+// policy switches the mode of the MTA-STS policy, and says which record makes
+// senders see it.
+func (c *domainSetCmd) policy(ctx context.Context, con *console, s *site) error {
+	if c.MTASTS == "" {
+		return nil
+	}
+	if err := s.directory.SetSTSMode(c.context(ctx), c.Name, c.MTASTS); err != nil {
+		return explain(err, "domain", c.Name)
+	}
+	if err := c.done(con, "the MTA-STS policy of "+c.Name+" is now "+c.MTASTS, "set the MTA-STS policy of "+c.Name+" to "+c.MTASTS); err != nil {
+		return err
+	}
+	d, err := s.directory.Domain(ctx, c.Name)
+	if err != nil {
+		return explain(err, "domain", c.Name)
+	}
+	for _, r := range mailauth.Records(d.Name, []string{s.config.Hostname}, nil, c.MTASTS) {
+		if r.Kind == mailauth.KindSTS {
+			return con.say("senders fetch it again when its id changes; publish:\n%s", r.Zone())
 		}
 	}
 	return nil

@@ -7,7 +7,9 @@ import (
 
 	"posthouse/internal/clientsetup"
 	"posthouse/internal/config"
+	"posthouse/internal/directory"
 	"posthouse/internal/dns"
+	"posthouse/internal/doctor"
 	"posthouse/internal/mail"
 	"posthouse/smtp/mailauth"
 )
@@ -51,18 +53,18 @@ func (c *domainDNSCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
-	records := append(mailauth.Records(d.Name, hosts, keys), programRecords(d.Name, s.config.Hostname, s.config.Listen)...)
+	records := append(mailauth.Records(d.Name, hosts, keys, d.STSMode), programRecords(d.Name, s.config.Hostname, s.config.Listen)...)
 	if c.Check {
-		return c.compare(ctx, con, s, records)
+		return c.compare(ctx, con, s, d, records)
 	}
 	if c.JSON {
-		return con.json(viewDNS(d.Name, hosts, records))
+		return con.json(viewDNS(d, hosts, records))
 	}
-	return con.zone(hosts, keys, records)
+	return con.zone(hosts, keys, records, d.STSMode)
 }
 
-func viewDNS(domain string, hosts []string, records []mailauth.Record) dnsView {
-	v := dnsView{Domain: domain, STSPolicy: mailauth.STSPolicy(hosts)}
+func viewDNS(d directory.Domain, hosts []string, records []mailauth.Record) dnsView {
+	v := dnsView{Domain: d.Name, STSPolicy: mailauth.STSPolicy(d.STSMode, hosts)}
 	for _, r := range records {
 		v.Records = append(v.Records, dnsRecordView{r, r.Zone()})
 	}
@@ -85,7 +87,7 @@ func parseHosts(given []string, own string) ([]string, error) {
 }
 
 // zone prints records as a zone file has them, each with its reason.
-func (con *console) zone(hosts []string, keys []mailauth.Key, records []mailauth.Record) error {
+func (con *console) zone(hosts []string, keys []mailauth.Key, records []mailauth.Record, mode string) error {
 	for _, r := range records {
 		why := r.Why
 		if r.Optional {
@@ -100,18 +102,23 @@ func (con *console) zone(hosts []string, keys []mailauth.Key, records []mailauth
 			return err
 		}
 	}
-	policy := strings.ReplaceAll(strings.TrimSpace(mailauth.STSPolicy(hosts)), "\r\n", "\n;   ")
+	policy := strings.ReplaceAll(strings.TrimSpace(mailauth.STSPolicy(mode, hosts)), "\r\n", "\n;   ")
 	return con.say("; %s needs A and AAAA records with its addresses, and these a PTR record with its name\n"+
 		"; the MTA-STS policy, for https://mta-sts.DOMAIN/.well-known/mta-sts.txt:\n;   %s", strings.Join(hosts, ", "), policy)
 }
 
 // compare prints what the DNS says; what is bad ends with exit code 1.
-func (c *domainDNSCmd) compare(ctx context.Context, con *console, s *site, records []mailauth.Record) error {
+func (c *domainDNSCmd) compare(ctx context.Context, con *console, s *site, d directory.Domain, records []mailauth.Record) error {
 	resolver, err := c.resolver(s)
 	if err != nil {
 		return err
 	}
 	findings := mailauth.Check(ctx, resolver, records)
+	published, err := c.published(ctx, s, d)
+	if err != nil {
+		return err
+	}
+	findings = append(findings, published...)
 	bad := 0
 	for _, f := range findings {
 		if f.Bad() {
@@ -125,6 +132,32 @@ func (c *domainDNSCmd) compare(ctx context.Context, con *console, s *site, recor
 		return fail(exitFailed, "%d of %d DNS records of %s need attention; `posthouse domain dns %s` prints them as they should be", bad, len(findings), c.Name, c.Name)
 	}
 	return nil
+}
+
+// published looks at what belongs to the records and is none of the domain's
+// zone: the MTA-STS policy as it is served, the addresses of this server, and
+// that their PTR records lead to it and back. A laptop has none of that.
+func (c *domainDNSCmd) published(ctx context.Context, s *site, d directory.Domain) ([]mailauth.Finding, error) {
+	if s.config.Local {
+		return nil, nil
+	}
+	p, err := (&doctorCheckCmd{DNS: c.DNS}).patient(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var list []mailauth.Finding
+	for _, f := range p.Published(ctx, doctor.Domain{Name: d.Name, STSMode: d.STSMode, STSSince: d.STSSince}) {
+		r := mailauth.Finding{Record: mailauth.Record{Kind: mailauth.Kind(f.Check), Name: f.Subject, Type: strings.ToUpper(f.Check), Optional: f.Level == doctor.Note},
+			Verdict: mailauth.VerdictDiffers, Detail: f.Text}
+		if f.Level == doctor.OK {
+			r.Verdict = mailauth.VerdictOK
+		}
+		if f.Mend != "" {
+			r.Detail += " → " + f.Mend
+		}
+		list = append(list, r)
+	}
+	return list, nil
 }
 
 func (c *domainDNSCmd) report(con *console, findings []mailauth.Finding) error {

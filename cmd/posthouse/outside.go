@@ -59,8 +59,14 @@ func (s *server) setup() web.Setup {
 	}
 	return web.Setup{
 		Hostname: s.cfg.Hostname, Services: clientsetup.Services(s.cfg.Hostname, listeners), Local: s.directory.LocalDomain,
-		Sign: s.certificates.signProfile(s.cfg.Hostname), STSPolicy: mailauth.STSPolicy([]string{s.cfg.Hostname}),
+		Sign: s.certificates.signProfile(s.cfg.Hostname), STSPolicy: s.policy,
 	}
+}
+
+// policy is the MTA-STS policy of a domain of this site.
+func (s *server) policy(ctx context.Context, domain string) (string, error) {
+	mode, _, err := s.directory.STSMode(ctx, domain)
+	return mailauth.STSPolicy(mode, []string{s.cfg.Hostname}), err
 }
 
 // addresses looks up a host for those who connect by themselves.

@@ -188,7 +188,7 @@ func (q *quickstart) begin(ctx context.Context, cfg *config.Config) ([]mailauth.
 			return nil, err
 		}
 		host := []string{cfg.Hostname}
-		return append(mailauth.Records(q.address.Domain, host, nil), programRecords(q.address.Domain, cfg.Hostname, cfg.Listen)...), nil
+		return append(mailauth.Records(q.address.Domain, host, nil, stsTesting), programRecords(q.address.Domain, cfg.Hostname, cfg.Listen)...), nil
 	}
 	place := *q.con.place
 	place.Config, place.Data = q.file, cfg.Data
@@ -217,7 +217,11 @@ func (q *quickstart) begin(ctx context.Context, cfg *config.Config) ([]mailauth.
 	if err := s.keys.EnsureAll(ctx); err != nil { // of a domain of before there were keys
 		return nil, fmt.Errorf("make DKIM keys: %w", err)
 	}
-	return s.records(ctx, q.address.Domain)
+	d, err := s.directory.Domain(ctx, q.address.Domain)
+	if err != nil {
+		return nil, explain(err, "domain", q.address.Domain)
+	}
+	return s.records(ctx, d)
 }
 
 // account makes the account unless it is there: its password stays then.

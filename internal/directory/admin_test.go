@@ -35,11 +35,11 @@ func TestDomains(t *testing.T) {
 	list, err := d.Domains(ctx)
 	must(t, err)
 	for i := range list {
-		list[i].Created = dom.Created
+		list[i].Created, list[i].STSSince = dom.Created, dom.STSSince
 	}
 	want := []Domain{
-		{Name: "localhost", CatchAll: addr("alice+all@localhost"), Postmaster: addr("root@example.org"), Accounts: 1, Aliases: 1, Created: dom.Created},
-		{Name: "xn--bcher-kva.test", Aliases: 1, Created: dom.Created},
+		{Name: "localhost", CatchAll: addr("alice+all@localhost"), Postmaster: addr("root@example.org"), Accounts: 1, Aliases: 1, STSMode: "testing", STSSince: dom.STSSince, Created: dom.Created},
+		{Name: "xn--bcher-kva.test", Aliases: 1, STSMode: "testing", STSSince: dom.STSSince, Created: dom.Created},
 	}
 	if !reflect.DeepEqual(list, want) {
 		t.Errorf("%+v", list)

@@ -17,6 +17,8 @@ type Domain struct {
 	Postmaster mail.Address // where postmaster and abuse go when nothing has their name; zero: the catch-all, else the domain's oldest account, else the server's
 	Accounts   int64
 	Aliases    int64
+	STSMode    string // of its MTA-STS policy: one of STSModes
+	STSSince   time.Time
 	Created    time.Time
 }
 
@@ -27,12 +29,12 @@ func (d *Directory) CreateDomain(ctx context.Context, name string) (Domain, erro
 	if err != nil {
 		return Domain{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	dom := Domain{Name: name}
+	dom := Domain{Name: name, STSMode: STSModes[0]}
 	err = d.change(ctx, "create domain "+name, func(tx pgx.Tx) ([]int64, error) {
 		if err := lockNames(ctx, tx, name, "backup_domain"); err != nil {
 			return nil, err
 		}
-		err := tx.QueryRow(ctx, "INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING created_at", name).Scan(&dom.Created)
+		err := tx.QueryRow(ctx, "INSERT INTO domain (name) VALUES ($1) ON CONFLICT DO NOTHING RETURNING sts_since, created_at", name).Scan(&dom.STSSince, &dom.Created)
 		if err = noRows(err, ErrConflict); err != nil || d.opts.OnDomain == nil {
 			return nil, err
 		}
@@ -43,12 +45,12 @@ func (d *Directory) CreateDomain(ctx context.Context, name string) (Domain, erro
 
 const selectDomain = `SELECT name, coalesce(catch_all, ''), coalesce(postmaster, ''),
 	(SELECT count(*) FROM account WHERE split_part(address, '@', 2) = name),
-	(SELECT count(*) FROM alias WHERE alias.domain = name), created_at FROM domain `
+	(SELECT count(*) FROM alias WHERE alias.domain = name), sts_mode, sts_since, created_at FROM domain `
 
 func scanDomain(row pgx.CollectableRow) (Domain, error) {
 	var dom Domain
 	var catchAll, postmaster string
-	err := row.Scan(&dom.Name, &catchAll, &postmaster, &dom.Accounts, &dom.Aliases, &dom.Created)
+	err := row.Scan(&dom.Name, &catchAll, &postmaster, &dom.Accounts, &dom.Aliases, &dom.STSMode, &dom.STSSince, &dom.Created)
 	dom.CatchAll, dom.Postmaster = fromKey(catchAll), fromKey(postmaster)
 	return dom, err
 }

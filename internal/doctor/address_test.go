@@ -111,7 +111,7 @@ func TestDomainRecords(t *testing.T) {
 	p, dns := patient(t)
 	want(t, run(t, "dns", p.domainRecords), "warning: there is no domain yet")
 	p.Listen[config.SMTP] = "127.0.0.1:25"
-	p.Domains = []Domain{{"example.test", []mailauth.Record{
+	p.Domains = []Domain{{Name: "example.test", Records: []mailauth.Record{
 		{Kind: mailauth.KindMX, Name: "example.test", Type: "MX", Priority: 10, Value: host, Why: "x"},
 		{Kind: mailauth.KindDMARC, Name: "_dmarc.example.test", Type: "TXT", Value: "v=DMARC1; p=none", Why: "x"},
 		{Kind: mailauth.KindSetup, Name: "autoconfig.example.test", Type: "CNAME", Value: host, Optional: true, Why: "x"},

@@ -6,7 +6,8 @@
 //	ports.go       who has our ports; whether port 25 leads outside
 //	address.go     A, AAAA and PTR records, DNS block lists of our addresses
 //	domain.go      the DNS records of the domains, CAA, DANE
-//	web.go         the MTA-STS policy and the documents for mail programs
+//	policy.go      the MTA-STS policy
+//	web.go         the documents for mail programs
 //	listener.go    banners, STARTTLS, AUTH, certificates, relaying
 //	database.go    durability, locale, schema, space, bloat
 //	orders.go      the certificates that the nodes order

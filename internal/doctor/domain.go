@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"slices"
 	"strings"
+	"time"
 
 	wire "github.com/miekg/dns"
 	"github.com/mjl-/adns"
@@ -20,6 +21,9 @@ import (
 type Domain struct {
 	Name    string
 	Records []mailauth.Record
+
+	STSMode  string // of its MTA-STS policy: testing, enforce or none
+	STSSince time.Time
 }
 
 // domainRecords compares the DNS of each domain with what it should say.

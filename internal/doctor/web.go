@@ -8,15 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
-
-	moxdns "github.com/mjl-/mox/dns"
-	moxsts "github.com/mjl-/mox/mtasts"
 
 	"posthouse/internal/config"
 	"posthouse/internal/dns"
-	"posthouse/smtp/mailauth"
 )
 
 const (
@@ -30,14 +25,9 @@ func (p *Patient) web(ctx context.Context, f *findings) {
 	if p.Listen[config.HTTPS] == "" {
 		return
 	}
-	dialer := &dns.Dialer{Resolver: p.Resolver, Timeout: dialPatience, HTTPSPort: p.Config.Testing.HTTPSPort}
-	client := &http.Client{
-		Timeout:       webPatience,
-		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: p.Roots}, DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // RFC 8461 §3.3
-	}
+	client := p.webClient()
 	for _, d := range p.Domains {
-		p.policy(ctx, f, client, d.Name)
+		p.policy(ctx, f, client, d)
 		for name, path := range map[string]string{
 			"autoconfig." + d.Name:   "/mail/config-v1.1.xml?emailaddress=" + url.QueryEscape("postmaster@"+d.Name),
 			"autodiscover." + d.Name: "/autodiscover/autodiscover.json?Protocol=Autodiscoverv1&Email=" + url.QueryEscape("postmaster@"+d.Name),
@@ -54,32 +44,14 @@ func (p *Patient) web(ctx context.Context, f *findings) {
 	}
 }
 
-// policy fetches the MTA-STS policy of a domain and looks whether we are in it.
-func (p *Patient) policy(ctx context.Context, f *findings, client *http.Client, domain string) {
-	name := "mta-sts." + domain
-	_, _, err := p.Resolver.LookupTXT(ctx, "_mta-sts."+domain)
-	announced := err == nil
-	level := Note
-	if announced {
-		level = Warning
+// webClient asks as strangers do.
+func (p *Patient) webClient() *http.Client {
+	dialer := &dns.Dialer{Resolver: p.Resolver, Timeout: dialPatience, HTTPSPort: p.Config.Testing.HTTPSPort}
+	return &http.Client{
+		Timeout:       webPatience,
+		Transport:     &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{RootCAs: p.Roots}, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // RFC 8461 §3.3
 	}
-	body, err := fetch(ctx, client, "https://"+name+"/.well-known/mta-sts.txt")
-	if err != nil {
-		if announced || !dns.IsNotFound(err) {
-			f.add(level, name, "let "+name+" lead here, so that it gets a certificate", "the MTA-STS policy cannot be fetched: %v", err)
-		}
-		return
-	}
-	policy, err := moxsts.ParsePolicy(string(body))
-	if err != nil {
-		f.add(level, name, "", "the MTA-STS policy is malformed: %v", err)
-		return
-	}
-	if policy.Mode != moxsts.ModeNone && !policy.Matches(moxdns.Domain{ASCII: p.Config.Hostname}) {
-		f.add(level, name, "serve: "+strings.ReplaceAll(mailauth.STSPolicy([]string{p.Config.Hostname}), "\r\n", " | "), "the MTA-STS policy does not name %s", p.Config.Hostname)
-		return
-	}
-	f.ok(name, "the MTA-STS policy is served, mode %s", policy.Mode)
 }
 
 func fetch(ctx context.Context, client *http.Client, address string) ([]byte, error) {

@@ -156,9 +156,7 @@ func (c checker) compare(ctx context.Context, f Finding) string {
 			return err.Error()
 		}
 	case KindSTS:
-		if _, _, err := moxsts.ParseRecord(f.Found[0]); err != nil {
-			return err.Error()
-		}
+		return compareSTS(f.Found[0], f.Value)
 	}
 	return ""
 }
@@ -226,6 +224,20 @@ func compareDMARC(found string) string {
 		}
 	}
 	return "it has no policy (p=)"
+}
+
+// compareSTS wants the version of the policy that is served: a sender that has
+// another one looks only at the id whether it should fetch it again (RFC 8461
+// §3.1).
+func compareSTS(found, want string) string {
+	got, _, err := moxsts.ParseRecord(found)
+	if err != nil {
+		return err.Error()
+	}
+	if ours, _, err := moxsts.ParseRecord(want); err == nil && got.ID != ours.ID {
+		return "its id is not that of the policy: senders that know the last one do not fetch this one"
+	}
+	return ""
 }
 
 // spfDNS is the resolver as the SPF library asks it.

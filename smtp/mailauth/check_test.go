@@ -21,7 +21,7 @@ func TestZone(t *testing.T) {
 	k := open(t)
 	keys, err := k.List(t.Context(), "example.test")
 	must(t, err)
-	records := Records("example.test", []string{"mx.example.test", "mx2.example.test"}, keys)
+	records := Records("example.test", []string{"mx.example.test", "mx2.example.test"}, keys, "testing")
 	records = append(records, ServiceRecord("_imaps._tcp.example.test", 0, 993, "mx.example.test"), SetupRecord("autoconfig.example.test", "mx.example.test"))
 	records = append(records, Record{Name: "x.example.test", Type: "TXT", Value: `a "quoted" \ text ` + strings.Repeat(`"`, 300)})
 	for _, r := range records {
@@ -65,7 +65,7 @@ func TestCheckLive(t *testing.T) {
 	must(t, err)
 	server := dnstest.Start(t)
 	resolver := posthousedns.New(posthousedns.Config{Servers: []netip.AddrPort{server.Addr()}, Log: quiet})
-	records := append(Records("example.test", []string{"mx.example.test"}, keys), ServiceRecord("_imaps._tcp.example.test", 0, 993, "mx.example.test"))
+	records := append(Records("example.test", []string{"mx.example.test"}, keys, "testing"), ServiceRecord("_imaps._tcp.example.test", 0, 993, "mx.example.test"))
 	for _, f := range Check(t.Context(), resolver, records) {
 		if f.Verdict != VerdictMissing {
 			t.Errorf("in an empty DNS: %s %s %s", f.Name, f.Verdict, f.Detail)
@@ -89,7 +89,7 @@ func TestCheck(t *testing.T) {
 	k := open(t)
 	keys, err := k.List(t.Context(), "example.test")
 	must(t, err)
-	records := append(Records("example.test", []string{"mx.example.test"}, keys), SetupRecord("autoconfig.example.test", "mx.example.test"))
+	records := append(Records("example.test", []string{"mx.example.test"}, keys, "testing"), SetupRecord("autoconfig.example.test", "mx.example.test"))
 	rsa, other := keys[1].Name()+".", keys[0].Record()
 	if keys[1].Algorithm != "rsa" {
 		rsa, other = keys[0].Name()+".", keys[1].Record()
@@ -145,11 +145,11 @@ func TestCheck(t *testing.T) {
 }
 
 func TestSTSPolicy(t *testing.T) {
-	a, b := STSPolicyID([]string{"a.test"}), STSPolicyID([]string{"b.test"})
-	if a == b || len(a) > 32 || strings.Trim(a, "0123456789abcdef") != "" {
+	a, b, c := STSPolicyID("testing", []string{"a.test"}), STSPolicyID("testing", []string{"b.test"}), STSPolicyID("enforce", []string{"a.test"})
+	if a == b || a == c || len(a) > 32 || strings.Trim(a, "0123456789abcdef") != "" {
 		t.Errorf("ids %s, %s", a, b)
 	}
-	if got := fmt.Sprintf("%q", STSPolicy([]string{"a.test"})); got != `"version: STSv1\r\nmode: testing\r\nmx: a.test\r\nmax_age: 604800\r\n"` {
+	if got := fmt.Sprintf("%q", STSPolicy("testing", []string{"a.test"})); got != `"version: STSv1\r\nmode: testing\r\nmx: a.test\r\nmax_age: 604800\r\n"` {
 		t.Error(got)
 	}
 }

@@ -76,7 +76,8 @@ func SetupRecord(name, host string) Record {
 
 // Records are what the DNS should say of a domain whose mail these hosts
 // receive and send. keys are the domain's; those that are retired are left out.
-func Records(domain string, hosts []string, keys []Key) []Record {
+// mode is that of its MTA-STS policy.
+func Records(domain string, hosts []string, keys []Key, mode string) []Record {
 	postmaster := "postmaster@" + domain
 	var list []Record
 	for i, h := range hosts {
@@ -101,7 +102,7 @@ func Records(domain string, hosts []string, keys []Key) []Record {
 			Why: "what others do with mail from the domain that neither SPF nor DKIM vouches for"},
 		Record{Kind: KindTLSRPT, Name: "_smtp._tls." + domain, Type: "TXT", Value: "v=TLSRPTv1; rua=mailto:" + postmaster,
 			Why: "where others report how TLS to this server went"},
-		Record{Kind: KindSTS, Name: "_mta-sts." + domain, Type: "TXT", Value: "v=STSv1; id=" + STSPolicyID(hosts), Optional: true,
+		Record{Kind: KindSTS, Name: "_mta-sts." + domain, Type: "TXT", Value: "v=STSv1; id=" + STSPolicyID(mode, hosts), Optional: true,
 			Why: "that the domain has an MTA-STS policy, and which version; only once the policy is served"},
 	)
 	if len(hosts) > 0 {
@@ -122,11 +123,13 @@ func dkimWhy(k Key) string {
 }
 
 // STSPolicy is the MTA-STS policy for these hosts (RFC 8461 §3.2), to be
-// served at https://mta-sts.DOMAIN/.well-known/mta-sts.txt. Its mode is testing:
-// senders report what would fail, and deliver.
-func STSPolicy(hosts []string) string {
+// served at https://mta-sts.DOMAIN/.well-known/mta-sts.txt. In mode testing
+// senders report what would fail, and deliver; in mode enforce they do not
+// deliver where TLS cannot be had or the certificate is not the host's; none
+// takes a policy back.
+func STSPolicy(mode string, hosts []string) string {
 	var b strings.Builder
-	b.WriteString("version: STSv1\r\nmode: testing\r\n")
+	b.WriteString("version: STSv1\r\nmode: " + mode + "\r\n")
 	for _, h := range hosts {
 		b.WriteString("mx: " + h + "\r\n")
 	}
@@ -135,7 +138,7 @@ func STSPolicy(hosts []string) string {
 }
 
 // STSPolicyID names the version of the policy: another policy, another id.
-func STSPolicyID(hosts []string) string {
-	sum := sha256.Sum256([]byte(STSPolicy(hosts)))
+func STSPolicyID(mode string, hosts []string) string {
+	sum := sha256.Sum256([]byte(STSPolicy(mode, hosts)))
 	return hex.EncodeToString(sum[:10])
 }
