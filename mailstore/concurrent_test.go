@@ -19,7 +19,7 @@ import (
 // put in less what was taken out (and CheckInvariants, at the end).
 func TestSixteenWriters(t *testing.T) {
 	pool := pgtest.Pool(t)
-	nodes := []*mailstore.Store{storetest.OpenOn(t, pool, mailstore.Options{}), storetest.OpenOn(t, pgtest.PoolOn(t, pool.Config().ConnString()), mailstore.Options{})}
+	nodes := []*mailstore.Store{storetest.OpenOn(t, pool, mailstore.Options{}), storetest.OpenOn(t, pgtest.PoolOn(t, pool.Config().ConnString()), mailstore.Options{AtOnce: -1, Fold: 5 * time.Millisecond})}
 	alice := storetest.Account(t, nodes[0], "alice@example.test")
 	box := inboxOf(t, nodes[0], alice)
 	ctx := context.Background()

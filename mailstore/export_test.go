@@ -1,6 +1,9 @@
 package mailstore
 
-import "testing"
+import (
+	"context"
+	"testing"
+)
 
 // NodeLockClass is the first key of the lock that a live node holds.
 const NodeLockClass = nodeLockClass
@@ -31,3 +34,8 @@ func EditWalk(want string) (to func(word string) int, limit int) {
 
 // ForgetSorts empties the cache of sort keys, and gives it another budget.
 func (s *Store) ForgetSorts(budget int64) { s.sorts = newSortCache(budget) }
+
+// FoldFlags folds what waits in a mailbox.
+func (s *Store) FoldFlags(ctx context.Context, acct AccountID, mbox MailboxID) error {
+	return s.foldFlags(ctx, acct, mbox)
+}

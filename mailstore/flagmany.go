@@ -29,7 +29,7 @@ func (s *Store) storeMany(ctx context.Context, acct AccountID, mbox MailboxID, u
 		if err != nil {
 			return false, err
 		}
-		if m.HighestModSeq != v.modseq || !slices.Equal(m.Keywords, v.keywords) {
+		if m.HighestModSeq != v.modseq {
 			continue // what Load read along is newer than the row
 		}
 		if ch.UnchangedSince != nil && *ch.UnchangedSince < v.modseq {
@@ -40,7 +40,7 @@ func (s *Store) storeMany(ctx context.Context, acct AccountID, mbox MailboxID, u
 				return false, err
 			}
 		}
-		mask, known := ch.bits(v.keywords)
+		mask, known := ch.bits(m.Keywords) // a view may not have the newest table: that has no mod-sequence
 		if !known {
 			if err := s.addKeywords(ctx, acct, mbox, ch.Keywords); err != nil {
 				return false, err
@@ -49,11 +49,11 @@ func (s *Store) storeMany(ctx context.Context, acct AccountID, mbox MailboxID, u
 		}
 		l := ch.logged(mask)
 		unseen, deleted := l.changes(v, uids)
-		res.Keywords = v.keywords
+		res.Keywords = m.Keywords
 		if len(l.uids) == 0 {
 			return true, nil
 		}
-		err = s.pool.QueryRow(ctx, sqlStoreMany, acct, mbox, v.modseq, int64(v.validity), unseen, deleted, v.keywords, l.uids.multirange(), int64(l.clears), int64(l.sets)).Scan(&l.modseq)
+		err = s.pool.QueryRow(ctx, sqlStoreMany, acct, mbox, v.modseq, int64(v.validity), unseen, deleted, m.Keywords, l.uids.multirange(), int64(l.clears), int64(l.sets)).Scan(&l.modseq)
 		if errors.Is(err, pgx.ErrNoRows) {
 			continue // something happened: look again
 		}

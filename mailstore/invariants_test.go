@@ -24,6 +24,8 @@ func TestInvariantsFindDamage(t *testing.T) {
 		`UPDATE mailbox SET modseq = 2 WHERE name = 'INBOX'`,
 		`UPDATE mailbox SET uidvalidity = uidvalidity + 1000 WHERE name = 'INBOX'`,
 		`UPDATE msg_state SET flags = 256 WHERE uid = 2`,
+		`UPDATE mailbox SET fold_from = modseq WHERE name = 'INBOX'`,
+		`UPDATE mailbox_change SET clears = 0, sets = 2, modseq = (SELECT modseq FROM mailbox WHERE name = 'INBOX') WHERE kind = 'A' AND uids @> 2::bigint`,
 		`UPDATE msg_state SET flags = 1 WHERE uid = 2`,
 		`UPDATE msg_state SET modseq = modseq + 1 WHERE uid = 2`,
 		`UPDATE msg_state SET mailbox_id = 999 WHERE uid = 2`,
