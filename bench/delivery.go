@@ -136,7 +136,7 @@ func countAll(s *server) (int, error) {
 	return sum, nil
 }
 
-// settle waits until Posthouse's texts are folded, and those that were searched
+// settle waits until Posthouse's flags and texts are folded, and those that were searched
 // have their word segments; Dovecot has no such work.
 func (s *server) settle() error {
 	if s.database == "" {
@@ -152,7 +152,7 @@ func (s *server) settle() error {
 	defer db.Close(ctx)
 	for {
 		var left int
-		if err := db.QueryRow(ctx, `SELECT (SELECT count(*) FROM text_todo) + (SELECT count(*) FROM account a WHERE body_searched_at IS NOT NULL
+		if err := db.QueryRow(ctx, `SELECT (SELECT count(*) FROM text_todo) + (SELECT count(*) FROM mailbox WHERE fold_from IS NOT NULL) + (SELECT count(*) FROM account a WHERE body_searched_at IS NOT NULL
 			AND text_next >= 1024 + coalesce((SELECT max(first_no + n) FROM text_segment s WHERE s.account_id = a.id), 0))`).Scan(&left); err != nil {
 			return err
 		}
