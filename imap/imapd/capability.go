@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"slices"
 
 	"github.com/emersion/go-imap/v2"
 )
@@ -79,7 +80,7 @@ func (s *session) capabilities() []imap.Cap {
 	} else {
 		caps = append(caps, s.appendLimitCapability())
 	}
-	return caps
+	return slices.DeleteFunc(caps, s.masked())
 }
 
 // capabilityText is "CAPABILITY A B C", for an untagged response or a response

@@ -34,10 +34,10 @@ func (s *session) cmdEnable(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	answer := "* ENABLED"
+	answer, masked := "* ENABLED", s.masked()
 	for _, name := range names {
 		switchOn, ok := enableable[name]
-		if !ok || s.enabled[name] {
+		if !ok || s.enabled[name] || masked(name) {
 			continue
 		}
 		switchOn(s) // may have something to say, before the answer

@@ -10,7 +10,8 @@ import (
 // maxIDFields is the limit of RFC 2971 §3.3.
 const maxIDFields = 30
 
-// cmdID is ID (RFC 2971). The client's name is for the log.
+// cmdID is ID (RFC 2971). The client's name is for the log, and for what is
+// hidden from programs of that name.
 func (s *session) cmdID(ctx context.Context, c *command) error {
 	if c.lex.IsList() {
 		if err := s.readID(c.lex); err != nil {
@@ -52,6 +53,7 @@ func (s *session) readID(lex *wire.Lexer) error {
 		return err
 	})
 	if err == nil {
+		s.program = strings.Clone(clip(name))
 		s.log.Info("client", "event", "imap.id", "name", clip(name), "version", clip(version))
 	}
 	return err

@@ -48,6 +48,7 @@ type session struct {
 	count    int               // commands
 	enabled  map[imap.Cap]bool // by ENABLE
 	failures int               // logins refused
+	program  string            // what the client calls itself by ID
 	wrote    string            // the last mailbox name of a command, as the client wrote it
 	revoked  atomic.Bool       // set before a poke: the session must end
 	atEnd    []func()
