@@ -21,6 +21,7 @@ const (
 	SortCc
 	SortDisplayFrom // the display name of the first address, else the address
 	SortDisplayTo
+	SortRelevancy // Scores, the highest first (RFC 6203 §5)
 )
 
 func (k SortKey) isText() bool { return k >= SortSubject && k <= SortDisplayTo }
@@ -29,6 +30,7 @@ func (k SortKey) isText() bool { return k >= SortSubject && k <= SortDisplayTo }
 type SortCriterion struct {
 	Key     SortKey
 	Reverse bool
+	Scores  []uint8 // for SortRelevancy: of all found, in their order, up to 100 ([Store.Relevancy])
 }
 
 // Sort gives messages of the view in the order of the criteria, the first of which
@@ -40,13 +42,18 @@ func (s *Store) Sort(ctx context.Context, acct AccountID, mbox MailboxID, v *Vie
 		return uids, ctx.Err()
 	}
 	by = deciding(by)
-	keys := make([]SortKey, len(by))
-	for i, c := range by {
-		keys[i] = c.Key
+	var keys []SortKey
+	for _, c := range by {
+		if c.Key != SortRelevancy {
+			keys = append(keys, c.Key)
+		}
 	}
-	cols, err := s.sortColumns(ctx, acct, mbox, v, found, keys...)
-	if err != nil {
-		return nil, err
+	var cols []*sortColumn
+	if len(keys) > 0 {
+		var err error
+		if cols, err = s.sortColumns(ctx, acct, mbox, v, found, keys...); err != nil {
+			return nil, err
+		}
 	}
 	order := make([]int32, len(uids))
 	for i := range order {
@@ -54,7 +61,13 @@ func (s *Store) Sort(ctx context.Context, acct AccountID, mbox MailboxID, v *Vie
 	}
 	values, spare := make([]uint64, len(uids)), make([]uint64, len(uids))
 	for i := len(by) - 1; i >= 0; i-- { // the least first: each sort is stable
-		limit := cols[i].values(values, uids, by[i].Reverse)
+		var limit uint64
+		if by[i].Key == SortRelevancy {
+			limit = by[i].scores(values)
+		} else {
+			limit = cols[len(keys)-1].values(values, uids, by[i].Reverse)
+			keys = keys[:len(keys)-1]
+		}
 		sortBy(order, values, limit, spare)
 	}
 	out := make([]UID, len(uids))
@@ -62,6 +75,16 @@ func (s *Store) Sort(ctx context.Context, acct AccountID, mbox MailboxID, v *Vie
 		out[i] = uids[k]
 	}
 	return out, nil
+}
+
+// scores fills in numbers that compare as the relevancy does, from 0 to limit.
+func (c *SortCriterion) scores(values []uint64) (limit uint64) {
+	for i, score := range c.Scores {
+		if values[i] = uint64(score); !c.Reverse {
+			values[i] = 100 - min(uint64(score), 100)
+		}
+	}
+	return 100
 }
 
 // deciding drops criteria that repeat an earlier one: they decide nothing.

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"slices"
 
 	"posthouse/mailstore"
 )
@@ -80,4 +81,23 @@ func (s *session) writeRelevancy(want *searchReturn) {
 		s.enc.Number(uint64(score))
 	}
 	s.enc.Byte(')')
+}
+
+// ranked reports whether RELEVANCY is among the sort criteria (§5).
+func ranked(by []mailstore.SortCriterion) bool {
+	return slices.ContainsFunc(by, func(c mailstore.SortCriterion) bool { return c.Key == mailstore.SortRelevancy })
+}
+
+// rank gives the RELEVANCY criterion what it sorts by.
+func (s *session) rank(ctx context.Context, by []mailstore.SortCriterion, criteria *mailstore.Criteria, found mailstore.UIDSet) error {
+	if !ranked(by) {
+		return nil
+	}
+	scores, err := s.srv.Store.Relevancy(ctx, s.box.account, s.box.id, s.box.view, criteria, found)
+	for i := range by {
+		if by[i].Key == mailstore.SortRelevancy {
+			by[i].Scores = scores
+		}
+	}
+	return err
 }

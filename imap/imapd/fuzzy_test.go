@@ -89,6 +89,19 @@ func TestFuzzy(t *testing.T) {
 		S: * ESEARCH (TAG "b") ALL 2 RELEVANCY (100)
 		S: b OK …
 
+		# the best first, and the other way round
+		C: d SORT (RELEVANCY) UTF-8 FUZZY BODY "quarterly report"
+		S: * SORT 3 2
+		S: d OK …
+		C: d UID SORT (REVERSE RELEVANCY) UTF-8 FUZZY OR BODY "hello" BODY "report"
+		S: * SORT 4 2 5 3
+		S: d OK …
+		C: d SORT RETURN (ALL RELEVANCY) (RELEVANCY REVERSE ARRIVAL) UTF-8 FUZZY FROM "alice"
+		S: * ESEARCH (TAG "d") ALL 5,3,1 RELEVANCY (88 88 88)
+		S: d OK …
+		C: d SORT (RELEVANCY) UTF-8 BODY "hello"
+		S: d BAD …
+
 		# not without FUZZY, and not without a key
 		C: c SEARCH RETURN (RELEVANCY) BODY "hello"
 		S: c BAD …

@@ -14,7 +14,7 @@ const maxSortKeys = 50
 var sortKeys = map[string]mailstore.SortKey{
 	"ARRIVAL": mailstore.SortArrival, "CC": mailstore.SortCc, "DATE": mailstore.SortDate, "FROM": mailstore.SortFrom,
 	"SIZE": mailstore.SortSize, "SUBJECT": mailstore.SortSubject, "TO": mailstore.SortTo,
-	"DISPLAYFROM": mailstore.SortDisplayFrom, "DISPLAYTO": mailstore.SortDisplayTo,
+	"RELEVANCY": mailstore.SortRelevancy, "DISPLAYFROM": mailstore.SortDisplayFrom, "DISPLAYTO": mailstore.SortDisplayTo,
 }
 
 // cmdSort is SORT and UID SORT (RFC 5256 §3), with RETURN (RFC 5267 §3).
@@ -45,6 +45,9 @@ func (s *session) sort(ctx context.Context, c *command, want *searchReturn) (fou
 		return found, err
 	}
 	criteria, err := p.program()
+	if err == nil && p.fuzzy == 0 && (want.relevancy || ranked(by)) {
+		err = errNoFuzzy
+	}
 	if err != nil {
 		return found, err
 	}
@@ -53,8 +56,13 @@ func (s *session) sort(ctx context.Context, c *command, want *searchReturn) (fou
 		if err != nil {
 			return err
 		}
-		found.order, err = s.srv.Store.Sort(ctx, s.box.account, s.box.id, s.box.view, set, by)
-		return err
+		if err := s.rank(ctx, by, &criteria, set); err != nil {
+			return err
+		}
+		if found.order, err = s.srv.Store.Sort(ctx, s.box.account, s.box.id, s.box.view, set, by); err != nil {
+			return err
+		}
+		return want.score(ctx, s, s.box, &criteria, found)
 	}); err != nil {
 		return found, err
 	}
@@ -62,6 +70,7 @@ func (s *session) sort(ctx context.Context, c *command, want *searchReturn) (fou
 	if err != nil {
 		return found, err
 	}
+	s.keepContext(p, want, searchContext{tag: c.tag, uid: c.uid, criteria: criteria, sort: by, found: found})
 	s.answerSearch(c, want, found, top)
 	return found, s.enc.Err()
 }
