@@ -3,6 +3,7 @@ package main
 import (
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 )
@@ -31,4 +32,20 @@ func TestHeapRoom(t *testing.T) {
 	until("a large heap", func(p int) bool { return p == 100 })
 	runtime.KeepAlive(alive)
 	until("a heap that has shrunk", func(p int) bool { return p > 100 })
+}
+
+// TestIdleness: work is followed by a few collections once it is quiet, and
+// quiet by none.
+func TestIdleness(t *testing.T) {
+	var seen idleness
+	var got []bool
+	total := uint64(0)
+	for _, grown := range []uint64{100, 3 << 20, 100, 100, 3 << 20, 8 << 20, 1 << 20, 100, 100, 100, 100, 100} {
+		total += grown
+		got = append(got, seen.idle(total))
+	}
+	want := []bool{false, false, false, false, false, false, true, true, true, false, false, false}
+	if !slices.Equal(got, want) {
+		t.Errorf("given back in rounds %v, want %v", got, want)
+	}
 }

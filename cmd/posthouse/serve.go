@@ -34,6 +34,7 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	}
 	slog.SetDefault(log)
 	giveHeapRoom()
+	defer giveBackWhenIdle()()
 	supervisor := superviseBy(log)
 	defer supervisor.close()
 	// The signal ends waiting; what runs is ended by the drain below.
