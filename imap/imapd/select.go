@@ -112,7 +112,7 @@ func (s *session) open(ctx context.Context, sel *selection) (*mailbox, error) {
 			return nil, err
 		}
 	}
-	if lo := box.view.SeqFrom(first); lo <= box.view.Len() && !s.rev2() {
+	if lo := box.view.SeqFrom(first); lo <= box.view.Len() && box.recents && !s.rev2() {
 		box.recent = box.view.UIDs(lo, box.view.Len())
 	}
 	return box, nil

@@ -14,6 +14,16 @@ import (
 // nobody can log in until SetPassword. ErrNotFound (the domain), ErrConflict
 // (the address is an account or alias), ErrInvalid.
 func (d *Directory) CreateAccount(ctx context.Context, addr mail.Address, password string) (Account, error) {
+	return d.createAccount(ctx, addr, password, false)
+}
+
+// CreateSharedAccount adds an account that nobody ever logs in to: its mail is
+// for those whom rights in its mailboxes are given. Errors are CreateAccount's.
+func (d *Directory) CreateSharedAccount(ctx context.Context, addr mail.Address) (Account, error) {
+	return d.createAccount(ctx, addr, "", true)
+}
+
+func (d *Directory) createAccount(ctx context.Context, addr mail.Address, password string, shared bool) (Account, error) {
 	addr, err := checkOwn(addr)
 	if err != nil {
 		return Account{}, err
@@ -22,7 +32,7 @@ func (d *Directory) CreateAccount(ctx context.Context, addr mail.Address, passwo
 	if err != nil {
 		return Account{}, fmt.Errorf("account %s: %w", addr, err)
 	}
-	acct := Account{Address: addr}
+	acct := Account{Address: addr, Shared: shared}
 	err = d.change(ctx, "create account "+addr.String(), func(tx pgx.Tx) ([]int64, error) {
 		if err := lockDomain(ctx, tx, addr.Domain, "KEY SHARE"); err != nil {
 			return nil, err
@@ -31,8 +41,8 @@ func (d *Directory) CreateAccount(ctx context.Context, addr mail.Address, passwo
 			return nil, err
 		}
 		// UIDVALIDITY starts at the clock, so that an account made anew never gives an old value again.
-		err := tx.QueryRow(ctx, `INSERT INTO account (address, uidvalidity_next) VALUES ($1, extract(epoch FROM now())::bigint)
-			ON CONFLICT DO NOTHING RETURNING id`, key(addr)).Scan(&acct.ID)
+		err := tx.QueryRow(ctx, `INSERT INTO account (address, shared, uidvalidity_next) VALUES ($1, $2, extract(epoch FROM now())::bigint)
+			ON CONFLICT DO NOTHING RETURNING id`, key(addr), shared).Scan(&acct.ID)
 		if err = noRows(err, ErrConflict); err != nil {
 			return nil, err
 		}
@@ -44,7 +54,7 @@ func (d *Directory) CreateAccount(ctx context.Context, addr mail.Address, passwo
 	return acct, err
 }
 
-const accountColumns = `a.id, a.address, a.disabled, a.pop3_retention, coalesce(a.pop3_expire_days, 0)::bigint, a.pop3_marks_seen, a.quota_bytes, a.quota_messages,
+const accountColumns = `a.id, a.address, a.disabled, a.shared, a.pop3_retention, coalesce(a.pop3_expire_days, 0)::bigint, a.pop3_marks_seen, a.quota_bytes, a.quota_messages,
 	EXISTS (SELECT FROM sending_policy p WHERE p.account_id = a.id AND p.blocked_at IS NOT NULL)`
 
 // accountRow is what accountColumns scans into.
@@ -55,7 +65,7 @@ type accountRow struct {
 }
 
 func (r *accountRow) fields() []any {
-	return []any{&r.ID, &r.address, &r.Disabled, &r.retention, &r.days, &r.Pop3MarksSeen, &r.QuotaBytes, &r.QuotaMessages, &r.SendBlocked}
+	return []any{&r.ID, &r.address, &r.Disabled, &r.Shared, &r.retention, &r.days, &r.Pop3MarksSeen, &r.QuotaBytes, &r.QuotaMessages, &r.SendBlocked}
 }
 
 func (r *accountRow) account() (Account, error) {
@@ -137,6 +147,13 @@ func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password
 		return fmt.Errorf("account %s: %w", addr, err)
 	}
 	return d.changeAccount(ctx, addr, "password of", func(tx pgx.Tx, id int64) (bool, error) {
+		var shared bool
+		if err := tx.QueryRow(ctx, "SELECT shared FROM account WHERE id = $1", id).Scan(&shared); err != nil {
+			return false, err
+		}
+		if shared && password != "" {
+			return false, fmt.Errorf("nobody logs in to a shared account: %w", ErrInvalid)
+		}
 		if _, err := tx.Exec(ctx, "DELETE FROM password_link WHERE account_id = $1", id); err != nil {
 			return false, err
 		}

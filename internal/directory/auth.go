@@ -124,7 +124,7 @@ func (l *login) scan(row pgx.Row) error {
 
 // finish counts the outcome and turns it into an answer.
 func (d *Directory) finish(ctx context.Context, l *login, at *attempt, ok bool) (Account, error) {
-	if !ok {
+	if ok = ok && !l.row.Shared; !ok {
 		if err := at.failed(ctx); err != nil {
 			return Account{}, err
 		}

@@ -180,6 +180,7 @@ type Account struct {
 	ID            int64
 	Address       mail.Address // folded
 	Disabled      bool
+	Shared        bool // nobody logs in to it; others have rights in its mailboxes
 	Retention     mail.Retention
 	Pop3MarksSeen bool   // RETR sets \Seen
 	QuotaBytes    *int64 // nil: no limit

@@ -116,7 +116,7 @@ func (d *Directory) MaySendAs(ctx context.Context, account int64, from mail.Addr
 			return true, nil
 		}
 	}
-	return false, nil
+	return d.mayPost(ctx, account, r.Accounts)
 }
 
 // defaultDomain is the domain of names without one; "" when there is none.
