@@ -15,11 +15,15 @@ import (
 )
 
 type domainDNSCmd struct {
-	Name  string   `arg:"" help:"The domain."`
-	MX    []string `help:"The hosts that receive its mail, the first preferred, instead of this server; repeatable." placeholder:"HOST"`
-	Check bool     `help:"Ask the DNS, and say what is missing or differs; exit 1 if something is."`
-	DNS   string   `help:"With --check: ask this DNS server instead of the system's." placeholder:"ADDR:PORT"`
+	Name    string   `arg:"" help:"The domain."`
+	MX      []string `help:"The hosts that receive its mail, the first preferred, instead of this server; repeatable." placeholder:"HOST"`
+	Check   bool     `help:"Ask the DNS, and say what is missing or differs; exit 1 if something is."`
+	Apply   bool     `help:"Write what is missing into the zone, through the provider of [acme.dns]. What others wrote there stays."`
+	Replace bool     `help:"With --apply: replace records that are in the way."`
+	Zone    string   `help:"With --apply: the zone, where it cannot be found by the DNS." placeholder:"NAME"`
+	DNS     string   `help:"With --check and --apply: ask this DNS server instead of the system's." placeholder:"ADDR:PORT"`
 	listFlags
+	changeFlags
 }
 
 // dnsRecordView is a record as the command shows it.
@@ -45,6 +49,9 @@ func (c *domainDNSCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return explain(err, "domain", c.Name)
 	}
+	if !c.Apply && (c.DryRun || c.Replace || c.Zone != "") || c.Apply && c.Check {
+		return fail(exitUsage, "--dry-run, --replace and --zone go with --apply, and --check does not")
+	}
 	hosts, err := parseHosts(c.MX, s.config.Hostname)
 	if err != nil {
 		return err
@@ -56,6 +63,9 @@ func (c *domainDNSCmd) Run(ctx context.Context, con *console) error {
 	records := append(mailauth.Records(d.Name, hosts, keys, d.STSMode), programRecords(d.Name, s.config.Hostname, s.config.Listen)...)
 	if c.Check {
 		return c.compare(ctx, con, s, d, records)
+	}
+	if c.Apply {
+		return c.apply(ctx, con, s, records, keys)
 	}
 	if c.JSON {
 		return con.json(viewDNS(d, hosts, records))

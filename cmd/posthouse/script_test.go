@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"posthouse/internal/test/pgtest"
+	"posthouse/internal/test/zonetest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +34,11 @@ func TestScripts(t *testing.T) {
 				Setup: func(env *testscript.Env) error {
 					env.Setenv("POSTHOUSE_DATABASE_URL", url)
 					env.Setenv("HOME", env.WorkDir)
+					if strings.HasSuffix(file, "domain_apply.txtar") {
+						if err := zoneSite(t, env.WorkDir); err != nil {
+							return err
+						}
+					}
 					// Started as root, the private Postgres is not: it must get
 					// at its folder.
 					return os.Chmod(env.WorkDir, 0o755)
@@ -40,6 +47,22 @@ func TestScripts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// zoneSite writes the configuration of a site whose zone can be changed.
+func zoneSite(t *testing.T, dir string) error {
+	s := zonetest.Start(t, "example.test", "example.test. MX 5 mail.provider.example.org.", `example.test. TXT "site-verification=1"`)
+	text := fmt.Sprintf(`hostname = "mx.example.test"
+data = %q
+[acme]
+addresses = ["192.0.2.7"]
+[acme.dns]
+provider = "rfc2136"
+settings = { server = %q, key_name = %q, key_alg = %q, key = %q }
+[testing]
+dns = %q
+`, filepath.Join(dir, "data"), s.Addr, zonetest.KeyName, zonetest.Algorithm, zonetest.Secret, s.Addr)
+	return os.WriteFile(filepath.Join(dir, "site.toml"), []byte(text), 0o600)
 }
 
 // folder is a temporary folder that other users can enter.

@@ -11,16 +11,17 @@ import (
 type Kind string
 
 const (
-	KindMX     Kind = "mx"
-	KindSPF    Kind = "spf"
-	KindHELO   Kind = "spf-helo"
-	KindDKIM   Kind = "dkim"
-	KindDMARC  Kind = "dmarc"
-	KindTLSRPT Kind = "tlsrpt"
-	KindSTS    Kind = "mta-sts"
-	KindSTSWeb Kind = "mta-sts-host"
-	KindSRV    Kind = "srv"   // where mail programs find a service (RFC 6186)
-	KindSetup  Kind = "setup" // where they ask for their settings
+	KindMX      Kind = "mx"
+	KindSPF     Kind = "spf"
+	KindHELO    Kind = "spf-helo"
+	KindDKIM    Kind = "dkim"
+	KindDMARC   Kind = "dmarc"
+	KindTLSRPT  Kind = "tlsrpt"
+	KindSTS     Kind = "mta-sts"
+	KindSTSWeb  Kind = "mta-sts-host"
+	KindSRV     Kind = "srv"     // where mail programs find a service (RFC 6186)
+	KindAddress Kind = "address" // of the host itself
+	KindSetup   Kind = "setup"   // where they ask for their settings
 )
 
 // Record is a DNS record that should stand.
@@ -44,6 +45,8 @@ func (r Record) Zone() string {
 		data = strings.Join(quoteStrings(r.Value), " ")
 	case "MX":
 		data = fmt.Sprintf("%d %s.", r.Priority, r.Value)
+	case "A", "AAAA":
+		data = r.Value
 	default:
 		data = r.Value + "."
 	}

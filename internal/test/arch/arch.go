@@ -60,6 +60,7 @@ var arrows = map[string][]string{
 	"internal/seal":        {},
 	"internal/spool":       {},
 	"internal/submission":  {"internal/mail"},
+	"internal/zone":        {"smtp/mailauth"},
 	"internal/transfer":    {"ground", "mailstore", "imap/wire"},
 }
 
