@@ -57,10 +57,10 @@ func New(t testing.TB) *Issuer {
 // Transport reaches the issuer, and trusts its certificate.
 func (i *Issuer) Transport() http.RoundTripper { return i.srv.Client().Transport }
 
-// Trust writes the issuer's certificate to a PEM file.
-func (i *Issuer) Trust() string {
+// Trust writes the issuer's certificate to a PEM file in dir.
+func (i *Issuer) Trust(dir string) string {
 	i.t.Helper()
-	path := filepath.Join(i.t.TempDir(), "issuer.pem")
+	path := filepath.Join(dir, "issuer.pem")
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.srv.Certificate().Raw})
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		i.t.Fatal(err)
