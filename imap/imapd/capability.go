@@ -42,6 +42,8 @@ var extensions = []extension{
 	{"ESORT", loggedIn},              // RFC 5267
 	{"THREAD=REFERENCES", loggedIn},
 	{"THREAD=ORDEREDSUBJECT", loggedIn},
+	{"CONTEXT=SEARCH", loggedIn},
+	{"CONTEXT=SORT", loggedIn},
 	{"PARTIAL", loggedIn},          // RFC 9394
 	{imap.CapStatusSize, loggedIn}, // RFC 8438
 	{condstore, loggedIn},          // RFC 7162

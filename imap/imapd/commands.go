@@ -114,6 +114,8 @@ func init() {
 		"EXPUNGE":     {in: selected, run: (*session).cmdExpunge},
 		"UID EXPUNGE": {in: selected, run: (*session).cmdExpunge},
 
+		"CANCELUPDATE": {in: selected, run: (*session).cmdCancelUpdate},
+
 		"CLOSE":    {in: selected, run: (*session).cmdClose},
 		"UNSELECT": {in: selected, run: (*session).cmdUnselect},
 	}

@@ -32,6 +32,9 @@ func (s *session) search(ctx context.Context, c *command, want *searchReturn) (f
 	if err == nil && want.relevancy && p.fuzzy == 0 {
 		err = errNoFuzzy
 	}
+	if err == nil {
+		err = s.freshTag(want, c.tag)
+	}
 	if err != nil {
 		return found, err
 	}
@@ -48,6 +51,7 @@ func (s *session) search(ctx context.Context, c *command, want *searchReturn) (f
 	if err != nil {
 		return found, err
 	}
+	s.keepContext(p, want, searchContext{tag: c.tag, uid: c.uid, criteria: criteria, found: found})
 	s.answerSearch(c, want, found, top)
 	return found, s.enc.Err()
 }

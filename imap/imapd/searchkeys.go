@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"posthouse/imap/wire"
@@ -23,6 +24,8 @@ type searchParser struct {
 	modSeqs int             // MODSEQ keys: the answer tells mod-sequences
 	fuzzy   int             // FUZZY keys: the answer may tell the relevancy
 	late    *lateKeys       // not nil: the program is for many mailboxes
+
+	momentary bool // the program has keys whose answer changes without news
 
 	word string // name of the next key, when it was read ahead
 }
@@ -191,7 +194,7 @@ func (p *searchParser) sequence() (mailstore.Criteria, error) {
 	if set.Saved() {
 		return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.savedResult()}, nil
 	}
-	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.numbered(set)}, nil
+	return p.growing(set, uint32(p.s.box.view.Len()), p.s.numbered(set)), nil
 }
 
 func uidKey(p *searchParser) (mailstore.Criteria, error) {
@@ -205,8 +208,34 @@ func uidKey(p *searchParser) (mailstore.Criteria, error) {
 	if p.late != nil {
 		return p.late.uids(set), nil
 	}
-	uids, err := p.s.messages(set, true)
-	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: uids}, err
+	if set.Saved() {
+		return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.savedResult()}, nil
+	}
+	last := lastUID(p.s.box.view)
+	return p.growing(set, uint32(last), uidSet(set.Within(uint32(last)))), nil
+}
+
+// growing are the messages of a set, and with "n:*" those that will come: a search
+// that is kept up to date finds them. "*" alone is another message then.
+func (p *searchParser) growing(set wire.NumSet, last uint32, uids mailstore.UIDSet) mailstore.Criteria {
+	for _, r := range set {
+		switch first := max(r.First, r.Last); {
+		case r.First != wire.Star && r.Last != wire.Star:
+		case first == wire.Star || first > max(last, 1):
+			p.momentary = true
+		default:
+			uids.AddRange(lastUID(p.s.box.view)+1, math.MaxUint32)
+		}
+	}
+	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: uids}
+}
+
+// lastUID is the highest UID in a view, 0 if it is empty.
+func lastUID(view *mailstore.View) mailstore.UID {
+	if view.Len() == 0 {
+		return 0
+	}
+	return view.UID(view.Len())
 }
 
 // recent is what this session was given as \Recent.
@@ -214,6 +243,7 @@ func (p *searchParser) recent() mailstore.Criteria {
 	if p.late != nil {
 		return p.late.recent()
 	}
+	p.momentary = true
 	return mailstore.Criteria{Op: mailstore.SearchUIDs, UIDs: p.s.box.recent}
 }
 

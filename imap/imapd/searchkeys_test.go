@@ -62,7 +62,7 @@ func TestSearchGrammar(t *testing.T) {
 		"all":                                    "all",
 		"ALL UNSEEN":                             "and(all not(flags[1]))",
 		"1:* DELETED":                            "and(uids[] flags[8])",
-		"UID 1:*":                                "uids[]",
+		"UID 1:*":                                "uids[1]",
 		"UID *:*":                                "uids[]",
 		"CHARSET UTF-8 SUBJECT hi":               "subject[hi]",
 		"CC a":                                   "cc[a]",

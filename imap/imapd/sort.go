@@ -48,6 +48,9 @@ func (s *session) sort(ctx context.Context, c *command, want *searchReturn) (fou
 	if err == nil && p.fuzzy == 0 && (want.relevancy || ranked(by)) {
 		err = errNoFuzzy
 	}
+	if err == nil {
+		err = s.freshTag(want, c.tag)
+	}
 	if err != nil {
 		return found, err
 	}

@@ -25,6 +25,8 @@ type mailbox struct {
 	told     mailstore.ModSeq    // up to here the client was told all, expunges too
 	stale    bool                // the watch fired, and the news could not be fetched
 	saved    mailstore.UIDSet    // what "$" stands for, see searchres.go
+	contexts []*searchContext    // searches that are kept up to date, see context.go
+	changed  mailstore.UIDSet    // what they were not told of yet
 }
 
 // unselect leaves the selected state, if the session is in it.
@@ -95,6 +97,7 @@ func (s *session) advance(ctx context.Context, keepExpunged bool) (news, error) 
 		return news{}, err
 	}
 	s.box.view = view
+	s.box.noteChanged(changes)
 	s.box.stale = keepExpunged
 	if !keepExpunged || !view.AnyGone() {
 		s.box.told = view.ModSeq()
@@ -107,6 +110,8 @@ func (s *session) advance(ctx context.Context, keepExpunged bool) (news, error) 
 func (s *session) tell(ctx context.Context, n news) {
 	box := s.box
 	recent := box.recent.Len()
+	defer s.tellContexts(ctx)
+	s.shrinkContexts(n)
 	s.tellExpunged(n)
 	if !n.Added.IsEmpty() {
 		s.claim(ctx, n.Added)

@@ -22,6 +22,7 @@ func agoKey(op mailstore.SearchOp) searchKey {
 		if err == nil && n == 0 {
 			err = wire.Syntaxf("an interval of 0 seconds")
 		}
+		p.momentary = true
 		return mailstore.Criteria{Op: op, Size: int64(n)}, err
 	}
 }
