@@ -101,6 +101,9 @@ func (s *session) cmdAuthenticate(ctx context.Context, c *command) error {
 	if !s.mayPlain() && plainMechanisms[mech] {
 		return errPrivacy
 	}
+	if s.srv.Directory == nil { // nobody can log in here
+		return no(imap.ResponseCodeCannot, "Unsupported mechanism")
+	}
 	exchange, err := s.srv.Directory.NewExchange(mech, s.client())
 	if err != nil {
 		return no(imap.ResponseCodeCannot, "Unsupported mechanism")

@@ -11,6 +11,7 @@ import (
 
 	"posthouse/internal/directory"
 	"posthouse/internal/door"
+	"posthouse/internal/inflate"
 	"posthouse/internal/mail"
 )
 
@@ -29,24 +30,6 @@ func (t *tape) SetReadDeadline(time.Time) error  { return nil }
 func (t *tape) SetWriteDeadline(time.Time) error { return nil }
 func (t *tape) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
-// sessionSeeds are commands of every kind, whole and broken.
-var sessionSeeds = []string{
-	"a NOOP\r\n", "a CAPABILITY\r\nb LOGOUT\r\n", "a LOGIN {5+}\r\nalice {3+}\r\nabc\r\n", "a AUTHENTICATE PLAIN AGEAYg==\r\n",
-	"a AUTHENTICATE PLAIN\r\n*\r\n", "a STARTTLS\r\nb NOOP\r\n", "a ID (\"name\" {3+}\r\nabc)\r\n", "a FOO {10+}\r\nb LOGOUT\r\n\r\n",
-	"a SELECT INBOX\r\nb FETCH 1:* (FLAGS UID ENVELOPE BODY[])\r\n", "a EXAMINE INBOX\r\nb UID FETCH * BODY.PEEK[HEADER.FIELDS (From {2+}\r\nTo)]<0.10>\r\n",
-	"a SELECT INBOX\r\nb STORE 1 +FLAGS (\\Seen $x)\r\nc UID STORE 1 -FLAGS.SILENT \\Seen\r\n", "a SELECT INBOX\r\nb COPY 1 Trash\r\nc UID COPY 1:* Nowhere\r\n",
-	"a SELECT INBOX\r\nb SEARCH NOT (OR SEEN (1:* UID 5)) SUBJECT {3+}\r\nfoo\r\n", "a SELECT INBOX\r\nb UID SEARCH RETURN (MIN ALL) CHARSET UTF-8 TEXT x\r\n",
-	"a LIST \"\" (\"%\" \"*\") RETURN (STATUS (MESSAGES) CHILDREN)\r\n", "a LSUB \"\" *\r\nb XLIST \"\" %\r\n", "a CREATE x/y\r\nb RENAME x z\r\nc DELETE z\r\n",
-	"a STATUS INBOX (MESSAGES SIZE)\r\n", "a APPEND INBOX (\\Seen) \"17-Jul-1996 02:44:25 -0700\" {12+}\r\nSubject: x\r\n\r\n", "a APPEND INBOX ~{3+}\r\na\x00b\r\n",
-	"a APPEND INBOX {1+}\r\nx (\\Seen) ~{3+}\r\nabc {0+}\r\n\r\n", "a APPEND INBOX CATENATE (URL \"/INBOX/;UID=1/;SECTION=1\" TEXT {2+}\r\nab)\r\n",
-	"a ENABLE UTF8=ACCEPT\r\nb APPEND INBOX UTF8 (~{2+}\r\nab)\r\n", "a SELECT INBOX\r\nb REPLACE 1 INBOX () {1+}\r\nx\r\n",
-	"a SELECT INBOX\r\nb FETCH 1:* (PREVIEW (LAZY) EMAILID THREADID SAVEDATE BINARY.PEEK[1]<0.5> BINARY.SIZE[2])\r\n",
-	"a SETMETADATA INBOX (/private/a {1+}\r\nx /shared/b NIL)\r\nb GETMETADATA (DEPTH 1 MAXSIZE 3) INBOX (/private {7+}\r\n/shared)\r\n",
-	"a GETQUOTAROOT INBOX\r\nb GETQUOTA \"\"\r\nc SETQUOTA \"\" (STORAGE 1)\r\n", "a UNAUTHENTICATE\r\nb NOOP\r\n",
-	"a SELECT INBOX\r\nb SEARCH EMAILID M1 THREADID T1 SAVEDON 1-Jan-2020 SAVEDATESUPPORTED\r\n",
-	"a IDLE\r\nDONE\r\n", "a ENABLE X Y\r\n", "a NAMESPACE\r\n", "a SUBSCRIBE \"a&b\"\r\n", "a CREATE \"&AAA-\"\r\n",
-}
-
 // playTape runs a whole session over what a client says.
 func playTape(t *testing.T, srv *Server, input string, login *directory.Account) string {
 	conn := &tape{in: strings.NewReader(input)}
@@ -60,6 +43,13 @@ func playTape(t *testing.T, srv *Server, input string, login *directory.Account)
 	defer cancel()
 	s.Run(ctx)
 	out := conn.out.String()
+	if clear, packed, ok := strings.Cut(out, "DEFLATE active\r\n"); ok {
+		rest, err := io.ReadAll(inflate.NewReader(strings.NewReader(packed)))
+		if err != io.ErrUnexpectedEOF { // there is no last block
+			t.Fatalf("the answers to %q: %v", input, err)
+		}
+		out = clear + "DEFLATE active\r\n" + string(rest)
+	}
 	if strings.Contains(out, "SERVERBUG") {
 		t.Fatalf("a panic at %q: %q", input, out)
 	}
@@ -107,4 +97,39 @@ func TestSeeds(t *testing.T) {
 			playTape(t, s.srv, seed[:i]+"{7+}\r\n("+seed[i:], &account)
 		}
 	}
+}
+
+// FuzzUser plays octets to a session that has logged in.
+func FuzzUser(f *testing.F) {
+	for _, seed := range sessionSeeds {
+		f.Add(seed)
+	}
+	s := newSite(f)
+	s.deliver("INBOX", simpleMessage)
+	s.deliver("INBOX", multipartMessage)
+	account, err := s.dir.Account(f.Context(), mustAddress(f, aliceName))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, input string) { playTape(t, s.srv, input, &account) })
+}
+
+// FuzzDeflated plays octets to a session under COMPRESS.
+func FuzzDeflated(f *testing.F) {
+	for _, seed := range sessionSeeds {
+		f.Add(squeezeSeed(seed))
+	}
+	srv := New(Config{Hostname: "mail.example.test"})
+	f.Fuzz(func(t *testing.T, input string) {
+		conn := &tape{in: strings.NewReader(input)}
+		s := newSession(srv, conn, door.Remote(conn), false)
+		if err := s.compress(); err != nil {
+			t.Fatal(err)
+		}
+		s.Run(t.Context())
+		out, err := io.ReadAll(io.LimitReader(inflate.NewReader(&conn.out), 1<<20))
+		if !strings.HasPrefix(string(out), "* OK ") || strings.Contains(string(out), "SERVERBUG") {
+			t.Fatalf("%q, %v", out, err)
+		}
+	})
 }
