@@ -105,7 +105,7 @@ type source struct {
 
 // transient are tables that mean nothing elsewhere: leases and locks of running
 // processes, caches, and the journal, which a restore begins anew.
-var transient = []string{"schema_migration", "delivery", "mailbox_change", "maildrop_lock", "certificate_lock", "queue_destination", "queue_session"}
+var transient = []string{"schema_migration", "delivery", "mailbox_change", "maildrop_lock", "certificate_lock", "queue_destination", "queue_session", "password_link"}
 
 // eventTables are left out with Options.WithoutEvents.
 var eventTables = []string{"event", "hook_delivery"}
