@@ -36,10 +36,11 @@ type accountView struct {
 	Retention     string `json:"retention"`
 	Pop3MarksSeen bool   `json:"pop3_marks_seen"`
 	SendBlocked   bool   `json:"sending_blocked"`
+	Shared        bool   `json:"shared"`
 }
 
 func viewAccount(a directory.Account) accountView {
-	return accountView{a.Address.String(), a.Disabled, a.QuotaBytes, a.QuotaMessages, a.Retention.String(), a.Pop3MarksSeen, a.SendBlocked}
+	return accountView{a.Address.String(), a.Disabled, a.QuotaBytes, a.QuotaMessages, a.Retention.String(), a.Pop3MarksSeen, a.SendBlocked, a.Shared}
 }
 
 func (v accountView) state() string {
@@ -48,6 +49,9 @@ func (v accountView) state() string {
 	}
 	if v.SendBlocked {
 		return "sending-blocked"
+	}
+	if v.Shared {
+		return "shared"
 	}
 	return "active"
 }
@@ -81,6 +85,7 @@ func (f changeFlags) change(ctx context.Context, con *console, address string, a
 
 type accountAddCmd struct {
 	Address string `arg:"" help:"The address, for example alice@example.org; the domain must exist."`
+	Shared  bool   `help:"Nobody logs in to it: others get rights in its mailboxes (posthouse acl set), and find them below Shared/."`
 	passwordFlag
 	linkFlags
 	changeFlags
@@ -92,7 +97,11 @@ func (c *accountAddCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	password := ""
-	if !c.Link {
+	if c.Shared {
+		if c.Link || c.PasswordStdin {
+			return fail(exitUsage, "a shared account has no password")
+		}
+	} else if !c.Link {
 		if password, err = c.read(con, c.Address); err != nil {
 			return err
 		}
@@ -107,7 +116,17 @@ func (c *accountAddCmd) Run(ctx context.Context, con *console) error {
 	if _, err := s.directory.Domain(ctx, addr.Domain); err != nil {
 		return explain(err, "domain", addr.Domain)
 	}
-	if _, err := s.directory.CreateAccount(c.context(ctx), addr, password); err != nil {
+	create := func(ctx context.Context) error {
+		_, err := s.directory.CreateAccount(ctx, addr, password)
+		return err
+	}
+	if c.Shared {
+		create = func(ctx context.Context) error {
+			_, err := s.directory.CreateSharedAccount(ctx, addr)
+			return err
+		}
+	}
+	if err := create(c.context(ctx)); err != nil {
 		return created(err, "account", c.Address)
 	}
 	if err := c.done(con, "account "+c.Address+" added", "add account "+c.Address); err != nil || !c.Link || c.DryRun {

@@ -35,11 +35,7 @@ func openCertificates(ctx context.Context, s *server) (*certificates, error) {
 			return nil, err
 		}
 	}
-	own := make([]certs.File, len(c.Certificates))
-	for i, f := range c.Certificates {
-		own[i] = certs.File{Certificate: f.File, Key: f.Key}
-	}
-	if all.Certificates, err = certs.Open(local, all.acme, own, s.ground.key, s.ground.name(), s.log); err != nil {
+	if all.Certificates, err = certs.Open(local, all.acme, ownFiles(c), s.ground.key, s.ground.name(), s.log); err != nil {
 		if all.acme != nil {
 			all.acme.Close()
 		}

@@ -162,12 +162,20 @@ func (a *applier) account(ctx context.Context, have object, o *docAccount) error
 		return err
 	}
 	was, _ := have.(*docAccount)
-	if was == nil {
+	switch {
+	case was == nil && o.Shared:
+		was = &docAccount{Shared: true}
+		if _, err := dir.CreateSharedAccount(ctx, addr); err != nil {
+			return err
+		}
+	case was == nil:
 		was = &docAccount{}
 		if _, err := dir.CreateAccount(ctx, addr, rand.Text()+rand.Text()); err != nil {
 			return err
 		}
 		fmt.Fprintf(a.con.err, "account %s has no password that anybody knows: set one with `posthouse account passwd %s`\n", o.Address, o.Address)
+	case was.Shared != o.Shared:
+		return fail(exitConflict, "account %s: whether it is shared is decided when it is added", o.Address)
 	}
 	if was.Disabled != o.Disabled {
 		if err := dir.SetDisabled(ctx, addr, o.Disabled); err != nil {

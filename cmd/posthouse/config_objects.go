@@ -199,7 +199,7 @@ func (s *site) storedAccounts(ctx context.Context, d *document) error {
 		return err
 	}
 	for _, a := range accounts {
-		o := docAccount{Address: a.Address.String(), Disabled: a.Disabled, Retention: a.Retention.String(), Pop3MarksSeen: a.Pop3MarksSeen}
+		o := docAccount{Address: a.Address.String(), Shared: a.Shared, Disabled: a.Disabled, Retention: a.Retention.String(), Pop3MarksSeen: a.Pop3MarksSeen}
 		if a.QuotaBytes != nil {
 			o.Quota = *a.QuotaBytes
 		}

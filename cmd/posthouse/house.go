@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -32,15 +33,20 @@ func (h *house) serve(l listener, loop func() error) {
 	})
 }
 
-// wait waits for the signal to stop, or for a listener that fails.
-func (h *house) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		h.log.Info("stopping", "event", "stop")
-		return nil
-	case err := <-h.failed:
-		h.log.Error("stopping after a fault", "event", "stop", "err", err)
-		return err
+// wait waits for the signal to stop, or for a listener that fails; meanwhile it
+// reads the configuration again whenever it is asked to.
+func (h *house) wait(ctx context.Context, again <-chan os.Signal, reload func()) error {
+	for {
+		select {
+		case <-ctx.Done():
+			h.log.Info("stopping", "event", "stop")
+			return nil
+		case err := <-h.failed:
+			h.log.Error("stopping after a fault", "event", "stop", "err", err)
+			return err
+		case <-again:
+			reload()
+		}
 	}
 }
 

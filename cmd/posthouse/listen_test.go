@@ -92,7 +92,7 @@ func TestListenerFailureEndsTheServer(t *testing.T) {
 	defer ln.Close()
 	broken := errors.New("broken")
 	h.serve(listener{ln, "imap"}, func() error { return broken })
-	if err := h.wait(t.Context()); !errors.Is(err, broken) || exitCode(err) != exitFailed {
+	if err := h.wait(t.Context(), nil, nil); !errors.Is(err, broken) || exitCode(err) != exitFailed {
 		t.Error(err)
 	}
 	h.drain(time.Second)

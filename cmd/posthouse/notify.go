@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // sayPatience is how long the supervisor may take to hear us.
@@ -65,6 +67,26 @@ func (s *supervisor) ready(hostname string) {
 			}
 		}
 	})
+}
+
+// reloading says that the configuration is read again; how it ended is told by
+// reloaded. The clock is systemd's, which compares (sd_notify(3)).
+func (s *supervisor) reloading() {
+	if s.socket == "" {
+		return
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		s.log.Warn("read the clock for the supervisor", "event", "reload", "err", err)
+		return
+	}
+	s.say(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
+}
+
+func (s *supervisor) reloaded(status string) {
+	if s.socket != "" {
+		s.say("READY=1\nSTATUS=" + status)
+	}
 }
 
 // stopping says that the server drains; the watchdog hears from it until close.

@@ -47,6 +47,17 @@ func TestSupervisor(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
+	s.reloading()
+	s.reloaded("mx.example.test takes mail")
+	for _, want := range []string{"RELOADING=1\nMONOTONIC_USEC=", "READY=1\nSTATUS=mx.example.test takes mail"} {
+		got := heard()
+		for got == "WATCHDOG=1" {
+			got = heard()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 	s.close()
 	s.stopping()
 	for got := heard(); !strings.HasPrefix(got, "STOPPING=1"); got = heard() {

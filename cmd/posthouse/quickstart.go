@@ -29,6 +29,7 @@ type quickstartCmd struct {
 	DNS      string       `name:"dns" help:"Ask this DNS server instead of the system's." placeholder:"ADDR:PORT"`
 	NoChecks bool         `help:"Do not look at the machine."`
 	passwordFlag
+	linkFlags
 	changeFlags
 }
 
@@ -40,7 +41,8 @@ configuration that you changed is left as it is. Run it again as often as you
 like: what is there stays.
 
 The password is asked for, or read with --password-stdin; without a terminal one
-is made up and printed once. With --format json, standard output holds the
+is made up and printed once. With --link none is set: a link is printed by which it
+is set, once, when the server runs. With --format json, standard output holds the
 records alone.
 
 With --root DIR the configuration, the unit and the data lie below DIR, and the
@@ -241,13 +243,19 @@ func (q *quickstart) account(ctx context.Context, s *site) error {
 		return created(err, "account", q.Address)
 	}
 	if q.created == "" {
-		return q.con.say("account %s added", q.address)
+		if err := q.con.say("account %s added", q.address); err != nil || !q.Link {
+			return err
+		}
+		return q.linkFlags.say(ctx, q.con, s, q.address)
 	}
 	return q.con.say("account %s added; its password, shown only now: %s", q.address, q.created)
 }
 
 // password is asked for, read, or made up where there is nobody to ask.
 func (q *quickstart) password() (string, error) {
+	if q.Link {
+		return "", nil // nobody can log in until it is set
+	}
 	in, ok := q.con.in.(*os.File)
 	if q.PasswordStdin || ok && term.IsTerminal(int(in.Fd())) {
 		return q.read(q.con, q.address.String())

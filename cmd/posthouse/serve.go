@@ -28,10 +28,13 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 	if err != nil {
 		return err
 	}
-	log, err := newLog(con.err, cfg.Log)
+	r := &reloader{configure: func() (config.Config, error) { next, _, err := c.configure(con.place); return next, err }}
+	log, err := newLogAt(con.err, cfg.Log, &r.level)
 	if err != nil {
 		return err
 	}
+	again := r.heed(&cfg)
+	defer signal.Stop(again)
 	slog.SetDefault(log)
 	giveHeapRoom()
 	defer giveBackWhenIdle()()
@@ -113,7 +116,8 @@ func (c *serveCmd) Run(_ context.Context, con *console) (err error) {
 		log.Error("print the ready page", "event", "ready", "err", err)
 	}
 	supervisor.ready(cfg.Hostname)
-	err = h.wait(ctx)
+	r.begin(s, all.gate, supervisor)
+	err = h.wait(ctx, again, r.reload)
 	supervisor.stopping()
 	unheed() // a second signal ends the process at once
 	ground.closing.Store(true)
@@ -134,9 +138,7 @@ type protocols struct {
 // protocols makes them; capture is where mail for other domains stays, or nil.
 func (s *server) protocols(capture *mda.CaptureTo) (_ *protocols, err error) {
 	cfg := s.cfg
-	p := &protocols{server: s, gate: admission.New(admission.Limits{
-		Total: cfg.Limits.Connections, PerAddress: cfg.PerAddress(), PerAccount: cfg.Limits.ConnectionsPerAccount,
-	})}
+	p := &protocols{server: s, gate: admission.New(admissionLimits(cfg))}
 	p.smtp, err = smtpd.New(smtpd.Config{
 		Hostname: cfg.Hostname, Directory: s.directory, Deliverer: s.deliverer, QuotaOK: quotaOK(s.store), Relays: s.directory.RelaysFor,
 		MaySend: s.directory.MaySend, Allow: s.directory.Allow, Sign: s.keys.Sign, Return: returnPath(s.srs), Reverse: reverse(s.resolver),

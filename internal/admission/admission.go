@@ -26,6 +26,13 @@ func New(l Limits) *Gate {
 	return &Gate{limits: l, address: make(map[netip.Addr]int), account: make(map[int64]int)}
 }
 
+// Limit sets other limits, for those who come from now on.
+func (g *Gate) Limit(l Limits) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limits = l
+}
+
 // Admit counts a connection from addr, unless one of the caps is reached. The
 // caller calls release, once or more, when the connection ends.
 func (g *Gate) Admit(addr netip.Addr) (release func(), ok bool) {
