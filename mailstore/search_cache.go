@@ -8,7 +8,7 @@ import (
 
 // How much memory what searches have read may take in this process.
 const (
-	searchCacheBytes = 48 << 20         // vocabularies of about 150,000 messages
+	searchCacheBytes = 96 << 20         // vocabularies of about 200,000 messages
 	searchCacheIdle  = 10 * time.Minute // unused for that long, it goes
 )
 

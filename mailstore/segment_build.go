@@ -11,13 +11,9 @@ import (
 
 // How segments are made.
 const (
-	segmentEnough = 1024     // texts not covered that are worth a segment
-	segmentTexts  = 16 << 10 // texts in a new segment, and
-	segmentOctets = 16 << 20 // octets of their folded texts, or one pack more
-	segmentMerge  = 16       // neighbours of a size that become one
-	mergeOctets   = 64 << 20 // of what a merge reads, compressed; it takes about three times that in memory
-	segmentPause  = 200 * time.Millisecond
-	segmentSlow   = 10 * time.Minute // looks without a hint: what other nodes left
+	mergeOctets  = 64 << 20 // of what a merge reads, compressed; it takes about three times that in memory
+	segmentPause = 200 * time.Millisecond
+	segmentSlow  = 10 * time.Minute // looks without a hint: what other nodes left
 )
 
 // segmentLimits say when segments are built and merged.
@@ -88,6 +84,7 @@ func (s *Store) runSegmenter(ctx context.Context) {
 			case <-slow.C:
 				all = true
 				s.searches.dropIdle(time.Now().Add(-searchCacheIdle))
+				s.sorts.dropIdle(time.Now().Add(-searchCacheIdle))
 			}
 		}
 		var accounts []AccountID // nil: all
@@ -251,12 +248,12 @@ func (s *Store) mergeSome(ctx context.Context, tx pgx.Tx, acct AccountID) (more 
 	}); err != nil {
 		return false, err
 	}
-	at := mergeAt(list, s.segments.merge)
-	if at < 0 {
+	at, many := mergeAt(list, s.segments.merge)
+	if many == 0 {
 		return false, nil
 	}
 	var nos []int64
-	for _, m := range list[at : at+s.segments.merge] {
+	for _, m := range list[at : at+many] {
 		nos = append(nos, m.no)
 	}
 	return true, rewriteSegments(ctx, tx, acct, nos, nil)
@@ -265,19 +262,25 @@ func (s *Store) mergeSome(ctx context.Context, tx pgx.Tx, acct AccountID) (more 
 // mergeable is a segment as mergeAt sees it.
 type mergeable struct{ no, span, octets int64 }
 
-// mergeAt is where n neighbours begin that can be merged, or -1. What comes of
-// them is at least twice as long as the longest, so a text moves seldom.
-func mergeAt(list []mergeable, n int) int {
-	for at := 0; at+n <= len(list); at++ {
+// mergeAt is where n neighbours begin that can be merged, or half as many where more
+// would be too large. What comes of them is at least twice as long as the longest,
+// so a text moves seldom.
+func mergeAt(list []mergeable, n int) (at, many int) {
+	for at := range list {
 		var span, longest, octets int64
-		for _, m := range list[at : at+n] {
+		k, full := 0, false
+		for _, m := range list[at:min(at+n, len(list))] {
+			if full = span+m.span > maxSegmentSpan || octets+m.octets > mergeOctets; full {
+				break
+			}
 			span, longest, octets = span+m.span, max(longest, m.span), octets+m.octets
+			k++
 		}
-		if 2*longest <= span && span <= maxSegmentSpan && octets <= mergeOctets {
-			return at
+		if 2*longest <= span && (k == n || full && k >= max(2, n/2)) {
+			return at, k
 		}
 	}
-	return -1
+	return 0, 0
 }
 
 // rewriteSegments makes one segment of neighbours, without the dead texts.

@@ -318,13 +318,13 @@ func TestMergeAt(t *testing.T) {
 		span := int64(1 + r.IntN(1500))
 		total += span
 		list = append(list, mergeable{span: span})
-		for at := mergeAt(list, 16); at >= 0; at = mergeAt(list, 16) {
+		for at, n := mergeAt(list, 16); n > 0; at, n = mergeAt(list, 16) {
 			var merged mergeable
-			for _, m := range list[at : at+16] {
+			for _, m := range list[at : at+n] {
 				merged.span += m.span
 			}
 			written += merged.span
-			list = append(append(list[:at:at], merged), list[at+16:]...)
+			list = append(append(list[:at:at], merged), list[at+n:]...)
 		}
 		most = max(most, len(list))
 	}
@@ -334,7 +334,14 @@ func TestMergeAt(t *testing.T) {
 	if written > 4*total {
 		t.Errorf("%d texts merged of %d", written, total)
 	}
-	if list := []mergeable{{octets: mergeOctets}, {octets: 1}}; mergeAt(list, 2) >= 0 {
+	if _, n := mergeAt([]mergeable{{octets: mergeOctets}, {octets: 1}}, 2); n > 0 {
 		t.Error("a merge of too many octets")
+	}
+	var large []mergeable
+	for range 20 {
+		large = append(large, mergeable{span: 1000, octets: mergeOctets / 10})
+	}
+	if at, n := mergeAt(large, 16); at != 0 || n != 10 {
+		t.Errorf("%d large segments are merged at %d", n, at)
 	}
 }
