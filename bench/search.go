@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // benchSearch measures SEARCH with every kind of needle in a mailbox of n
@@ -128,11 +131,44 @@ func searchRound(s *server, t *table, found map[string]map[string]int, n, round 
 		}
 		found[needle[0]][s.name] = countFound(answer.Bytes())
 		if round == 0 && i == 0 {
-			if err := s.settle(); err != nil {
+			if err := s.settleWords(); err != nil {
 				return err
 			}
 		}
 	}
+	return nil
+}
+
+// settleWords waits until Posthouse has indexed the words of all mail, and merged
+// what it merges: nothing happened for three seconds.
+func (s *server) settleWords() error {
+	if err := s.settle(); err != nil || s.database == "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	db, err := pgx.Connect(ctx, s.database)
+	if err != nil {
+		return err
+	}
+	defer db.Close(ctx)
+	last, since := "", time.Now()
+	for time.Since(since) < 3*time.Second {
+		var now string
+		if err := db.QueryRow(ctx, `SELECT concat(count(*), '/', max(id)) FROM text_segment`).Scan(&now); err != nil {
+			return err
+		}
+		if now != last {
+			last, since = now, time.Now()
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	var sizes string
+	if err := db.QueryRow(ctx, `SELECT format('%s segments, octets a message: %s of words, %s of their places, %s of texts', count(*),
+		sum(octet_length(vocab)) / sum(n), sum(octet_length(post)) / sum(n), (SELECT sum(octet_length(z) + octet_length(heads)) / sum(n) FROM text_pack)) FROM text_segment`).Scan(&sizes); err != nil {
+		return err
+	}
+	fmt.Println(s.name+":", sizes)
 	return nil
 }
 
