@@ -37,7 +37,6 @@ type accountView struct {
 	Pop3MarksSeen bool   `json:"pop3_marks_seen"`
 	SendBlocked   bool   `json:"sending_blocked"`
 	Shared        bool   `json:"shared"`
-	Shared        bool   `json:"shared"`
 }
 
 func viewAccount(a directory.Account) accountView {
@@ -50,9 +49,6 @@ func (v accountView) state() string {
 	}
 	if v.SendBlocked {
 		return "sending-blocked"
-	}
-	if v.Shared {
-		return "shared"
 	}
 	if v.Shared {
 		return "shared"
@@ -89,7 +85,6 @@ func (f changeFlags) change(ctx context.Context, con *console, address string, a
 
 type accountAddCmd struct {
 	Address string `arg:"" help:"The address, for example alice@example.org; the domain must exist."`
-	Shared  bool   `help:"Nobody logs in to it: others get rights in its mailboxes (posthouse acl set), and find them below Shared/."`
 	Shared  bool   `help:"Nobody logs in to it: others get rights in its mailboxes (posthouse acl set), and find them below Shared/."`
 	passwordFlag
 	linkFlags

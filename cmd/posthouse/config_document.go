@@ -50,7 +50,6 @@ type docBackup struct {
 type docAccount struct {
 	Address       string `toml:"address"`
 	Shared        bool   `toml:"shared,omitempty"` // nobody logs in to it
-	Shared        bool   `toml:"shared,omitempty"` // nobody logs in to it
 	Disabled      bool   `toml:"disabled,omitempty"`
 	Quota         any    `toml:"quota,omitempty"` // "2G", a number of octets, or none
 	QuotaMessages any    `toml:"quota_messages,omitempty"`

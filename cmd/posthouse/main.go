@@ -28,7 +28,6 @@ type cli struct {
 	Account    accountCmd    `cmd:"" help:"Accounts: mailboxes with a password."`
 	Alias      aliasCmd      `cmd:"" help:"Aliases: addresses that lead to others."`
 	ACL        aclCmd        `cmd:"" name:"acl" help:"Rights of others in mailboxes; what is shared."`
-	ACL        aclCmd        `cmd:"" name:"acl" help:"Rights of others in mailboxes; what is shared."`
 	APIKey     apikeyCmd     `cmd:"" name:"apikey" help:"Keys of the HTTP API."`
 	Issuer     issuerCmd     `cmd:"" help:"OpenID Connect issuers, by whose tokens accounts log in."`
 	IMAP       imapCmd       `cmd:"" name:"imap" help:"What mail programs are told by IMAP."`
