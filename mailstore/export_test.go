@@ -39,3 +39,61 @@ func (s *Store) ForgetSorts(budget int64) { s.sorts = newSortCache(budget) }
 func (s *Store) FoldFlags(ctx context.Context, acct AccountID, mbox MailboxID) error {
 	return s.foldFlags(ctx, acct, mbox)
 }
+
+// ThreadHeaders threads messages by REFERENCES that were sent in this order, with
+// one subject if that is not empty, and counts the steps up the tree.
+func ThreadHeaders(keys [][]byte, subject string) (threads string, steps int) {
+	date, subjects, refs := new(sortColumn), &sortColumn{words: new(wordList)}, &sortColumn{threads: newThreadTable()}
+	uids := make([]UID, len(keys))
+	var words gatheredWords
+	for i := range keys {
+		uids[i] = UID(i + 1)
+		date.nums = append(date.nums, int64(i))
+		words.gather([]byte(subject))
+		refs.threads.add(keys[i])
+	}
+	date.uids, subjects.uids, refs.uids = uids, uids, uids
+	subjects.words, _, subjects.ranks = words.ranked(subjects.words)
+	r := newReferencing(newThreading(uids, []*sortColumn{date, subjects}), refs)
+	f := r.thread()
+	return string(f.AppendTo(nil, func(u UID) uint32 { return uint32(u) })), r.walked
+}
+
+// ForgetPrepared empties the memory of what was prepared, and gives it another budget.
+func (s *Store) ForgetPrepared(budget int64) { s.prepared = newPreparedCache(budget) }
+
+// PreparedUsed is how many octets it holds.
+func (s *Store) PreparedUsed() int64 { return s.prepared.used }
+
+// DropPrepared drops what nobody has asked for up to now.
+func (s *Store) DropPrepared() { s.prepared.drop(time.Now().Add(time.Second)) }
+
+// ScansSegments is of how many segments a search for a word in a mailbox looks
+// into the packs, rather than looking it up.
+func (s *Store) ScansSegments(ctx context.Context, t testing.TB, acct AccountID, mbox MailboxID) (scanned int) {
+	t.Helper()
+	v, _, err := s.Load(ctx, acct, mbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		q := &search{s: s, ctx: ctx, tx: tx, acct: acct, mbox: mbox, view: v}
+		docs, err := q.openTexts(v.UIDs(1, v.Len()))
+		if err != nil {
+			return err
+		}
+		m := newMatcher([]textLeaf{{body: true, needle: []byte("WORD")}}, docs)
+		plans, _ := wordPlans(m.leaves)
+		hits, err := q.findWords(m, plans)
+		for _, h := range hits {
+			if h.scan {
+				scanned++
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scanned
+}

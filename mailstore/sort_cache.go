@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 )
 
 // Bounds of what SORT and THREAD take in this process: what they keep of the
@@ -39,7 +40,8 @@ type sortEntry struct {
 	name sortName
 	turn chan struct{} // holds one token
 	col  *sortColumn   // nil: nothing was read yet
-	size int64         // counted in the cache; guarded by its mu
+	size int64         // counted in the cache; guarded by its mu, as is used
+	used time.Time
 }
 
 func newSortCache(budget int64) *sortCache {
@@ -58,6 +60,7 @@ func (c *sortCache) take(ctx context.Context, name sortName) (*sortEntry, error)
 	}
 	c.order.MoveToFront(el)
 	e := el.Value.(*sortEntry)
+	e.used = time.Now()
 	c.mu.Unlock()
 	select {
 	case <-e.turn:
@@ -104,4 +107,13 @@ func (c *sortCache) has(name sortName) bool {
 	defer c.mu.Unlock()
 	el := c.byName[name]
 	return el != nil && el.Value.(*sortEntry).size > 0
+}
+
+// dropIdle drops what was not used since.
+func (c *sortCache) dropIdle(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for el := c.order.Back(); el != nil && el.Value.(*sortEntry).used.Before(since); el = c.order.Back() {
+		c.remove(el)
+	}
 }

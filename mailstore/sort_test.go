@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"posthouse/internal/test/pgtest"
@@ -98,4 +99,47 @@ func TestSortAgainstNaive(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSortTogether: many sort and thread one mailbox while mail arrives, in a cache
+// that holds some of it.
+func TestSortTogether(t *testing.T) {
+	s := storetest.OpenOn(t, pgtest.Pool(t), mailstore.Options{Index: -1, Sweep: -1})
+	acct := storetest.Account(t, s, "alice@example.test")
+	text := func(i int) string {
+		return fmt.Sprintf("Message-ID: <%d@x>\r\nReferences: <%d@x>\r\nSubject: %d\r\n\r\n", i, i/2, i%7)
+	}
+	for i := range 20 {
+		storetest.Append(t, s, acct, "INBOX", text(i), 0)
+	}
+	s.ForgetSorts(4 << 10)
+	box := inbox(t, s, acct)
+	var wg sync.WaitGroup
+	for w := range 6 {
+		wg.Go(func() {
+			for i := range 20 {
+				if w == 0 {
+					storetest.Append(t, s, acct, "INBOX", text(20+i), 0)
+					continue
+				}
+				v, _, err := s.Load(context.Background(), acct, box)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				all := v.UIDs(1, v.Len())
+				order, err := s.Sort(context.Background(), acct, box, v, all, []mailstore.SortCriterion{{Key: mailstore.SortSubject, Reverse: w%2 == 0}})
+				if err != nil || len(order) != v.Len() || mailstore.UIDs(order...).Len() != v.Len() {
+					t.Errorf("%d of %d sorted: %v", len(order), v.Len(), err)
+				}
+				threads, err := s.Thread(context.Background(), acct, box, v, all, mailstore.ThreadAlgorithm(w%2))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				wellFormed(t, string(threads.AppendTo(nil, func(u mailstore.UID) uint32 { return uint32(u) })), v.Len())
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -9,7 +9,8 @@ type referencing struct {
 	place  []int32 // of each message in the table
 	holder []int32 // of each id: the node that has it, -1: none yet
 	below  []int32 // how many children each node has
-	steps  int     // that may still be taken up the tree, see above
+	steps  int     // that may be taken up the tree, see above
+	walked int     // that were taken
 }
 
 // stepsPerLink bounds the walks up the tree on average. A mailbox has to be made
@@ -17,6 +18,10 @@ type referencing struct {
 const stepsPerLink = 100
 
 func (t *threading) references(col *sortColumn) *Threads {
+	return newReferencing(t, col).thread()
+}
+
+func newReferencing(t *threading, col *sortColumn) *referencing {
 	r := &referencing{threading: t, table: col.threads, place: make([]int32, len(t.uids)), holder: make([]int32, col.threads.known), below: make([]int32, len(t.uids))}
 	for i := range r.holder {
 		r.holder[i] = -1
@@ -30,6 +35,10 @@ func (t *threading) references(col *sortColumn) *Threads {
 			r.holder[own] = int32(i)
 		}
 	}
+	return r
+}
+
+func (r *referencing) thread() *Threads {
 	for i := range r.place { // step 1
 		r.connect(int32(i))
 	}
@@ -91,7 +100,7 @@ func (r *referencing) above(node, other int32) bool {
 		return false
 	}
 	for ; other >= 0; other = r.parent[other] {
-		if r.steps--; other == node || r.steps < 0 {
+		if r.walked++; other == node || r.walked > r.steps {
 			return true
 		}
 	}
