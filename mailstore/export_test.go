@@ -3,6 +3,9 @@ package mailstore
 import (
 	"context"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // NodeLockClass is the first key of the lock that a live node holds.
