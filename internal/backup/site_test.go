@@ -48,8 +48,14 @@ func site(t *testing.T) (*mailstore.Store, *pgxpool.Pool, mailstore.AccountID) {
 	execute(t, pool, `INSERT INTO domain (name) VALUES ('example.test')`)
 	execute(t, pool, `INSERT INTO site_key (fingerprint) VALUES ('\x0102')`)
 	alice, bob := storetest.Account(t, s, "alice@example.test"), storetest.Account(t, s, "bob@example.test")
-	if _, err := s.CreateMailbox(t.Context(), alice, "Work/2026", mailstore.None); err != nil {
+	work, err := s.CreateMailbox(t.Context(), alice, "Work/2026", mailstore.None)
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, who := range []mailstore.Grantee{{}, {Account: bob}, {Account: bob, Negative: true}} {
+		if err := s.SetACL(t.Context(), work.ID, who, mailstore.SetRights, mailstore.RightLookup|mailstore.RightRead); err != nil {
+			t.Fatal(err)
+		}
 	}
 	large := make([]byte, 300<<10)
 	rand.Read(large)
@@ -118,9 +124,13 @@ func connect(t *testing.T, url string) *pgx.Conn {
 const kept = `SELECT format('%s %s %s %s uid %s flags %s %s email %s thread %s size %s idate %s %s', a.address, b.name, b.uidvalidity, b.keywords, m.uid, s.flags, s.pop3,
 	m.email_id, m.thread_id, m.size, m.idate, m.idate_zone) FROM message m JOIN msg_state s USING (account_id, mailbox_id, uid) JOIN mailbox b ON b.id = m.mailbox_id JOIN account a ON a.id = m.account_id ORDER BY 1`
 
+// granted are the rights of others.
+const granted = `SELECT format('%s: %s %s %s', b.name, coalesce(a.address, l.domain), l.negative, l.rights) FROM acl l JOIN mailbox b ON b.id = l.mailbox_id LEFT JOIN account a ON a.id = l.grantee_id ORDER BY 1`
+
 func TestSiteComesBack(t *testing.T) {
 	s, pool, alice := site(t)
 	before := lines(t, pool, kept)
+	rights := lines(t, pool, granted)
 	src := write(t, pool, Options{SecretKey: []byte("key")})
 
 	url := pgtest.Empty(t)
@@ -148,6 +158,9 @@ func TestSiteComesBack(t *testing.T) {
 	back := pgtest.PoolOn(t, url)
 	if after := lines(t, back, kept); strings.Join(after, "\n") != strings.Join(before, "\n") {
 		t.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+	if after := lines(t, back, granted); len(after) != 3 || strings.Join(after, "\n") != strings.Join(rights, "\n") {
+		t.Errorf("rights before: %v, after: %v", rights, after)
 	}
 	if err := mailstore.CheckInvariants(t.Context(), back); err != nil {
 		t.Error(err)
