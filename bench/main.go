@@ -4,7 +4,7 @@
 //	go run ./bench delivery      visible messages/s and CPU per message at 1, 8, 32 connections
 //	go run ./bench mailbox       FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE in a mailbox of --n messages
 //	go run ./bench search        SEARCH with every kind of needle in a mailbox of --n messages
-//	go run ./bench idle          memory per idle TLS session
+//	go run ./bench idle          memory per idle session of each of --kinds; --exists: from SMTP's 250 to the EXISTS
 //	go run ./bench login         CPU per login
 //	go run ./bench users         whether a refused login tells that an account exists
 //	go run ./bench isolation     delivery latency while another account works hard
@@ -33,6 +33,8 @@ type options struct {
 	rounds int
 	only   string
 	conns  string
+	kinds  string // of idle sessions
+	exists bool
 }
 
 type benchmark struct {
@@ -44,7 +46,7 @@ var benchmarks = []benchmark{
 	{"delivery", "visible messages/s and CPU per message", benchDelivery},
 	{"mailbox", "FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE", benchMailbox},
 	{"search", "SEARCH with every kind of needle", benchSearch},
-	{"idle", "memory per idle TLS session", benchIdle},
+	{"idle", "memory per idle session: plain, TLS, compressed; 250 to EXISTS", benchIdle},
 	{"login", "CPU per login", benchLogin},
 	{"users", "whether a refused login tells that an account exists", benchUsers},
 	{"isolation", "delivery latency beside a busy account", benchIsolation},
@@ -60,6 +62,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are reported")
 	flag.StringVar(&o.only, "only", "", "measure one server: posthouse, dovecot or postfix")
 	flag.StringVar(&o.conns, "conns", "1,8,32", "connections of the delivery benchmark")
+	flag.StringVar(&o.kinds, "kinds", "tls", "kinds of sessions in the idle benchmark: plain, tls, compressed")
+	flag.BoolVar(&o.exists, "exists", false, "idle: measure 250 to EXISTS, too")
 	flag.Usage = usage
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
 		usage()

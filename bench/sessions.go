@@ -3,69 +3,11 @@ package main
 import (
 	"fmt"
 	"iter"
-	"net"
 	"strings"
 	"time"
 )
 
 func splitNUL(s string) iter.Seq[string] { return strings.SplitSeq(s, "\x00") }
-
-// benchIdle opens n TLS sessions (default 1,000), lets them IDLE in INBOX, and
-// divides the growth of the server's memory. They come from several loopback
-// addresses and accounts, so that no cap is met.
-func benchIdle(o options) error {
-	all, err := start(o)
-	if err != nil {
-		return err
-	}
-	defer stopAll(all)
-	if o.n == 0 {
-		o.n = 1000
-	}
-	t := newTable("dovecot")
-	for _, s := range all {
-		if err := idleRound(s, t, o.n); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-	}
-	t.print()
-	return nil
-}
-
-func idleRound(s *server, t *table, n int) error {
-	warm, err := dialIMAP(s.imaps, true, address(0))
-	if err != nil {
-		return err
-	}
-	defer warm.close()
-	time.Sleep(time.Second)
-	before := s.pss()
-	for i := range n {
-		from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i%50))}}
-		conn, err := from.Dial("tcp", s.imaps)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		c, err := newIMAP(conn, true, address(i%accounts))
-		if err != nil {
-			return fmt.Errorf("session %d: %w", i, err)
-		}
-		if _, err := c.do("SELECT INBOX"); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.w, "i IDLE\r\n")
-		if err := c.w.Flush(); err != nil {
-			return err
-		}
-		if line, err := c.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "+") {
-			return fmt.Errorf("IDLE: %q, %v", line, err)
-		}
-	}
-	time.Sleep(15 * time.Second) // buffers and garbage go
-	t.add(s.name, fmt.Sprintf("memory per idle TLS session of %d", n), "KiB", float64(s.pss()-before)/float64(n))
-	return nil
-}
 
 // benchLogin logs in and out n times (default 1,000), over eight accounts.
 func benchLogin(o options) error {
