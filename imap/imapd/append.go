@@ -21,6 +21,7 @@ type appending struct {
 	ctx      context.Context
 	lex      *wire.Lexer
 	mailbox  string
+	to       mailstore.Reached // the mailbox, once something was admitted
 	messages []appended
 	size     int64 // octets of all messages so far
 	replaces bool  // REPLACE: the quota is asked once the old message is out
@@ -149,14 +150,19 @@ func (a *appending) admit(m *appended, size int64) error {
 	if size > maxAppends*a.s.srv.MaxMessage-a.size {
 		return no(imap.ResponseCodeTooBig, "The messages of one APPEND are larger than %d octets", maxAppends*a.s.srv.MaxMessage)
 	}
-	to, err := a.s.reach(a.ctx, a.mailbox, mailstore.RightInsert)
-	if err != nil {
-		return tryCreate(err)
+	if err := a.reach(); err != nil {
+		return err
 	}
 	if a.replaces {
 		return nil
 	}
-	return a.s.srv.Store.QuotaOK(a.ctx, to.Account, a.size+size)
+	return a.s.srv.Store.QuotaOK(a.ctx, a.to.Account, a.size+size)
+}
+
+// reach finds the mailbox and checks the right.
+func (a *appending) reach() (err error) {
+	a.to, err = a.s.reach(a.ctx, a.mailbox, mailstore.RightInsert)
+	return tryCreate(err)
 }
 
 // Bounds of the messages of one APPEND together: on disk as so many of the
@@ -247,10 +253,12 @@ func (w *noNUL) Write(p []byte) (int, error) {
 // where they went (RFC 4315 §3).
 func (a *appending) deliver(c *command, old *mailstore.Replaced) error {
 	s := a.s
-	to, err := s.reach(a.ctx, a.mailbox, mailstore.RightInsert) // it took a while to come here
-	if err != nil {
-		return tryCreate(err)
+	if !a.to.Personal { // it may have taken a while to come here
+		if err := a.reach(); err != nil {
+			return err
+		}
 	}
+	to := &a.to
 	list := make([]*mailstore.Delivery, len(a.messages))
 	for i, m := range a.messages {
 		if !to.Rights.Has(mailstore.RightWrite) { // RFC 4314 §4: flags without a right are dropped
