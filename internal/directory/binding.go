@@ -42,6 +42,9 @@ func (c Client) binding(clientFirst string, plus bool) (scram.ChannelBinding, er
 // bindingOf is this connection's side of a channel binding; the zero one when
 // it has none of that kind.
 func (c Client) bindingOf(kind scram.ChannelBindingType) (b scram.ChannelBinding, err error) {
+	if c.TLSState == nil {
+		return b, nil
+	}
 	switch kind {
 	case scram.ChannelBindingTLSExporter: // RFC 9266; below TLS 1.3 crypto/tls exports with an extended master secret only (§4.1)
 		return scram.NewTLSExporterBinding(c.TLSState)

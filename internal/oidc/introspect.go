@@ -52,16 +52,11 @@ func (i *Issuer) judgeAnswer(c *claims) (Identity, error) {
 func (v *Verifier) whereToAsk(ctx context.Context, i *Issuer) (string, error) {
 	where := i.IntrospectURL
 	if where == "" {
-		p := v.provider(i.URL)
-		release, err := p.hold(ctx)
+		a, err := v.provider(i.URL).current(ctx, v, i, false)
 		if err != nil {
 			return "", err
 		}
-		defer release()
-		if err := p.refresh(ctx, v, i, false); err != nil {
-			return "", err
-		}
-		where = p.config.Introspect
+		where = a.config.Introspect
 	}
 	if err := CheckURL(where, i.Insecure); err != nil {
 		return "", fmt.Errorf("%w: where to ask: %w", ErrUnavailable, err)

@@ -125,14 +125,53 @@ func raw(t *testing.T, part string) []byte {
 }
 
 // direct answers in the goroutine that asks, so that time can be injected.
-type direct struct{ i *issuer.Issuer }
+type direct struct {
+	i    *issuer.Issuer
+	hang bool
+}
 
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) { return d.i.Answer(r), nil }
+func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	if d.hang {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return d.i.Answer(r), nil
+}
+
+// An issuer that hangs delays only those whose key is not known.
+func TestHangs(t *testing.T) {
+	i := issuer.New(t)
+	synctest.Test(t, func(t *testing.T) {
+		d := &direct{i: i}
+		v := oidc.New(d, slog.New(slog.DiscardHandler))
+		good := i.Token(alice, nil)
+		if _, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, good); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		d.hang = true
+		i.Rotate("unknown", true)
+		unknown := i.Token(alice, nil)
+		done := make(chan error, 1)
+		go func() {
+			_, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, unknown)
+			done <- err
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		if _, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, good); err != nil || time.Since(begin) != 0 {
+			t.Errorf("after %s: %v", time.Since(begin), err)
+		}
+		if err := <-done; err == nil || time.Since(begin) > 11*time.Second {
+			t.Errorf("an unknown key, after %s: %v", time.Since(begin), err)
+		}
+	})
+}
 
 func TestRotationAndOutage(t *testing.T) {
 	i := issuer.New(t)
 	synctest.Test(t, func(t *testing.T) {
-		v := oidc.New(direct{i}, slog.New(slog.DiscardHandler))
+		v := oidc.New(&direct{i: i}, slog.New(slog.DiscardHandler))
 		check := func(what, token string, want error) {
 			t.Helper()
 			if _, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, token); !errors.Is(err, want) {

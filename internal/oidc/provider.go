@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -20,14 +21,34 @@ const (
 	maxKeys  = 100
 )
 
-// provider is what an issuer said of itself.
+// provider is what an issuer said of itself. Who finds there what he needs waits
+// for nobody: one that hangs delays those alone who have to ask it.
 type provider struct {
-	asking chan struct{} // held by who asks, or reads the rest
-	asked  time.Time     // the last time, whatever came of it
+	asking chan struct{} // held by who asks
+
+	mu   sync.Mutex
+	last answer
+}
+
+// answer is what is remembered of asking an issuer. It is replaced, never changed.
+type answer struct {
+	asked  time.Time // the last time, whatever came of it
 	got    time.Time
 	config configuration
 	keys   []jose.JSONWebKey
 	fault  error // of the last time
+}
+
+func (p *provider) known() answer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
+}
+
+func (p *provider) remember(a answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = a
 }
 
 // configuration is the part of a discovery document that matters here.
@@ -52,30 +73,26 @@ func (v *Verifier) provider(issuer string) *provider {
 // all when it names none. A name that is not known has them fetched again: keys
 // are changed (OpenID Connect Core 1.0 §10.1.1).
 func (p *provider) keysFor(ctx context.Context, v *Verifier, i *Issuer, id string) ([]jose.JSONWebKey, error) {
-	release, err := p.hold(ctx)
+	a, err := p.current(ctx, v, i, false)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	if err := p.refresh(ctx, v, i, false); err != nil {
-		return nil, err
-	}
-	keys := p.named(id)
-	if len(keys) == 0 && time.Since(p.asked) >= interval {
-		if err := p.refresh(ctx, v, i, true); err != nil {
+	keys := a.named(id)
+	if len(keys) == 0 && time.Since(a.asked) >= interval {
+		if a, err = p.current(ctx, v, i, true); err != nil {
 			return nil, err
 		}
-		keys = p.named(id)
+		keys = a.named(id)
 	}
 	return keys, nil
 }
 
-func (p *provider) named(id string) []jose.JSONWebKey {
+func (a *answer) named(id string) []jose.JSONWebKey {
 	if id == "" {
-		return p.keys
+		return a.keys
 	}
 	var list []jose.JSONWebKey
-	for _, k := range p.keys {
+	for _, k := range a.keys {
 		if k.KeyID == id {
 			list = append(list, k)
 		}
@@ -93,26 +110,36 @@ func (p *provider) hold(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// refresh asks the issuer unless what it said is fresh. One that did not answer
-// is left alone for a moment: logins then fail at once.
-func (p *provider) refresh(ctx context.Context, v *Verifier, i *Issuer, force bool) error {
-	age := time.Since(p.got)
-	if !p.got.IsZero() && age < fresh && !force {
-		return nil
+// current is what the issuer said, asked again when that is not fresh, or by
+// force. One that did not answer is left alone for a moment: logins then fail at
+// once.
+func (p *provider) current(ctx context.Context, v *Verifier, i *Issuer, force bool) (answer, error) {
+	a := p.known()
+	if !force && !a.got.IsZero() && time.Since(a.got) < fresh {
+		return a, nil
 	}
-	if p.asked.IsZero() || time.Since(p.asked) >= interval {
-		config, keys, err := v.discover(ctx, i)
-		p.asked, p.fault = time.Now(), err
+	release, err := p.hold(ctx)
+	if err != nil {
+		return a, err
+	}
+	defer release()
+	if a = p.known(); a.asked.IsZero() || time.Since(a.asked) >= interval { // nobody did meanwhile
+		// For all who come: it does not end with the one who asked first.
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		config, keys, err := v.discover(asking, i)
+		cancel()
+		a.asked, a.fault = time.Now(), err
 		if err == nil {
-			p.got, p.config, p.keys = p.asked, config, keys
-			return nil
+			a.got, a.config, a.keys = a.asked, config, keys
+		} else {
+			v.log.Warn("an issuer of tokens does not answer", "event", "oidc.discover", "issuer", i.Name, "err", err)
 		}
-		v.log.Warn("an issuer of tokens does not answer", "event", "oidc.discover", "issuer", i.Name, "err", err)
+		p.remember(a)
 	}
-	if !p.got.IsZero() && age < stale {
-		return nil
+	if !a.got.IsZero() && time.Since(a.got) < stale {
+		return a, nil
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, p.fault)
+	return a, fmt.Errorf("%w: %w", ErrUnavailable, a.fault)
 }
 
 // discover fetches configuration and keys.
