@@ -143,7 +143,7 @@ func (s *server) settle() error {
 		time.Sleep(300 * time.Millisecond) // its processes end and are waited for
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	db, err := pgx.Connect(ctx, s.database)
 	if err != nil {
