@@ -8,9 +8,10 @@ import "sync"
 type Watch struct {
 	C <-chan struct{}
 
-	c   chan struct{}
-	hub *hub
-	key watchKey
+	c       chan struct{}
+	hub     *hub
+	keys    map[watchKey]struct{}
+	changed map[watchKey]struct{} // since the last Changed; nil: nobody asks
 }
 
 // watchKey is what is watched: one of the two is zero.
@@ -30,30 +31,86 @@ func newHub() *hub {
 	return &hub{watches: map[watchKey]map[*Watch]struct{}{}, polled: map[MailboxID]ModSeq{}}
 }
 
-func (h *hub) watch(key watchKey) *Watch {
-	w := &Watch{c: make(chan struct{}, 1), hub: h, key: key}
+func (h *hub) watch(keys ...watchKey) *Watch {
+	w := &Watch{c: make(chan struct{}, 1), hub: h, keys: make(map[watchKey]struct{}, len(keys))}
 	w.C = w.c
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, key := range keys {
+		h.add(w, key)
+	}
+	return w
+}
+
+// add and remove change what a watch is of; mu is held.
+func (h *hub) add(w *Watch, key watchKey) {
+	w.keys[key] = struct{}{}
 	set := h.watches[key]
 	if set == nil {
 		set = map[*Watch]struct{}{}
 		h.watches[key] = set
 	}
 	set[w] = struct{}{}
-	return w
+}
+
+func (h *hub) remove(w *Watch, key watchKey) {
+	delete(w.keys, key)
+	delete(h.watches[key], w)
+	if len(h.watches[key]) == 0 {
+		delete(h.watches, key)
+		delete(h.polled, key.mailbox)
+	}
 }
 
 // Close ends the watch. C is not closed.
 func (w *Watch) Close() {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	for key := range w.keys {
+		w.hub.remove(w, key)
+	}
+}
+
+// Follow has the watch be of these mailboxes and accounts and no others. What
+// happened in others is forgotten.
+func (w *Watch) Follow(boxes []MailboxID, accounts []AccountID) {
+	want := make(map[watchKey]struct{}, len(boxes)+len(accounts))
+	for _, id := range boxes {
+		want[watchKey{mailbox: id}] = struct{}{}
+	}
+	for _, id := range accounts {
+		want[watchKey{account: id}] = struct{}{}
+	}
 	h := w.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.watches[w.key], w)
-	if len(h.watches[w.key]) == 0 {
-		delete(h.watches, w.key)
-		delete(h.polled, w.key.mailbox)
+	for key := range w.keys {
+		if _, keep := want[key]; !keep {
+			h.remove(w, key)
+			delete(w.changed, key)
+		}
 	}
+	for key := range want {
+		if _, has := w.keys[key]; !has {
+			h.add(w, key)
+		}
+	}
+}
+
+// Changed gives the mailboxes that changed since it was last asked, and whether
+// an account did. Only a watch made by WatchMany knows.
+func (w *Watch) Changed() (boxes []MailboxID, accounts bool) {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	for key := range w.changed {
+		if key.account != 0 {
+			accounts = true
+		} else {
+			boxes = append(boxes, key.mailbox)
+		}
+	}
+	clear(w.changed)
+	return boxes, accounts
 }
 
 // publish wakes who watches these keys. It never blocks.
@@ -62,7 +119,7 @@ func (h *hub) publish(keys ...watchKey) {
 	defer h.mu.Unlock()
 	for _, key := range keys {
 		for w := range h.watches[key] {
-			w.poke()
+			w.poke(key)
 		}
 	}
 }
@@ -71,14 +128,17 @@ func (h *hub) publish(keys ...watchKey) {
 func (h *hub) publishAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, set := range h.watches {
+	for key, set := range h.watches {
 		for w := range set {
-			w.poke()
+			w.poke(key)
 		}
 	}
 }
 
-func (w *Watch) poke() {
+func (w *Watch) poke(key watchKey) {
+	if w.changed != nil {
+		w.changed[key] = struct{}{}
+	}
 	select {
 	case w.c <- struct{}{}:
 	default: // one value is waiting already
@@ -109,7 +169,7 @@ func (h *hub) sawModSeq(mbox MailboxID, m ModSeq) {
 	}
 	h.polled[mbox] = m
 	for w := range h.watches[key] {
-		w.poke()
+		w.poke(key)
 	}
 }
 
@@ -117,8 +177,17 @@ func (h *hub) sawModSeq(mbox MailboxID, m ModSeq) {
 // others within milliseconds, or at worst with the next poll.
 func (s *Store) Watch(mbox MailboxID) *Watch { return s.hub.watch(watchKey{mailbox: mbox}) }
 
-// WatchAccount tells of mailboxes created, renamed, deleted or (un)subscribed.
+// WatchAccount tells of mailboxes created, renamed, deleted or (un)subscribed, of
+// rights and of annotations.
 func (s *Store) WatchAccount(acct AccountID) *Watch { return s.hub.watch(watchKey{account: acct}) }
+
+// WatchMany is a watch of nothing yet: see Follow and Changed. What it remembers
+// is bounded by what it follows.
+func (s *Store) WatchMany() *Watch {
+	w := s.hub.watch()
+	w.changed = map[watchKey]struct{}{}
+	return w
+}
 
 // changed is called after a commit that changed these mailboxes.
 func (s *Store) changed(ids ...MailboxID) {

@@ -39,7 +39,7 @@ func (s *Store) Metadata(ctx context.Context, acct AccountID, mbox MailboxID) ([
 // another's: what acct keeps with it is apart from what its owner does. ErrNoMailbox,
 // ErrTooMuchMetadata; the caller bounds names and values.
 func (s *Store) SetMetadata(ctx context.Context, acct AccountID, mbox MailboxID, list []Annotation) error {
-	return s.inTx(ctx, "set metadata", func(tx pgx.Tx) error {
+	err := s.inTx(ctx, "set metadata", func(tx pgx.Tx) error {
 		if err := lockAccount(ctx, tx, acct); err != nil {
 			return err
 		}
@@ -68,4 +68,32 @@ func (s *Store) SetMetadata(ctx context.Context, acct AccountID, mbox MailboxID,
 		}
 		return nil
 	})
+	if err == nil {
+		s.changedAccount(acct)
+	}
+	return err
+}
+
+// AnnotationKey names an annotation of a mailbox, or of the account when Mailbox
+// is 0.
+type AnnotationKey struct {
+	Mailbox MailboxID
+	Entry   string
+}
+
+// MetadataSums gives a checksum of every annotation of the account, by which two
+// readings are compared without their values.
+func (s *Store) MetadataSums(ctx context.Context, acct AccountID) (map[AnnotationKey]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT coalesce(mailbox_id, 0), entry, md5(value) FROM metadata WHERE account_id = $1`, acct)
+	if err != nil {
+		return nil, dbError("compare metadata", err)
+	}
+	sums := map[AnnotationKey]string{}
+	var key AnnotationKey
+	var sum string
+	_, err = pgx.ForEachRow(rows, []any{&key.Mailbox, &key.Entry, &sum}, func() error {
+		sums[key] = sum
+		return nil
+	})
+	return sums, dbError("compare metadata", err)
 }

@@ -13,7 +13,14 @@ func (s *session) mailboxArg(lex *wire.Lexer) (string, error) {
 		return "", err
 	}
 	s.wrote = raw
-	return wire.DecodeMailbox(raw, s.utf8())
+	return s.decodeName(raw)
+}
+
+// decodeName decodes a mailbox name, and notes that the command is about it.
+func (s *session) decodeName(raw string) (string, error) {
+	name, err := wire.DecodeMailbox(raw, s.utf8())
+	s.named = append(s.named, name)
+	return name, err
 }
 
 // messages resolves what a client wrote: UIDs, sequence numbers of the view, or "$".

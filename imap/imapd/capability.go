@@ -66,6 +66,7 @@ var extensions = []extension{
 	{"BINARY", loggedIn},         // RFC 3516
 	{"REPLACE", loggedIn},        // RFC 8508
 	{compressDeflate, loggedIn},  // RFC 4978
+	{"NOTIFY", loggedIn},         // RFC 5465
 	{"XLIST", loggedIn},          // Outlook's way to find special folders
 }
 

@@ -63,6 +63,7 @@ func init() {
 
 		"ENABLE":  {in: loggedIn, run: (*session).cmdEnable},
 		"IDLE":    {in: loggedIn, run: (*session).cmdIdle},
+		"NOTIFY":  {in: loggedIn, run: (*session).cmdNotify},
 		"SELECT":  {in: loggedIn, run: (*session).cmdSelect},
 		"EXAMINE": {in: loggedIn, run: (*session).cmdSelect},
 

@@ -73,7 +73,7 @@ func (s *session) newMailboxArg(lex *wire.Lexer) (string, error) {
 }
 
 func (s *session) newMailbox(raw string) (string, error) {
-	return wire.DecodeMailbox(strings.TrimSuffix(raw, string(wire.Delimiter)), s.utf8())
+	return s.decodeName(strings.TrimSuffix(raw, string(wire.Delimiter)))
 }
 
 // parseCreateParams reads [SP "(" "USE" SP "(" [attribute …] ")" ")"] (RFC 4466).

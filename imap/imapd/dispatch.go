@@ -21,6 +21,7 @@ const (
 func (s *session) command(ctx context.Context) error {
 	s.lex.Begin()
 	s.count++
+	s.named = s.named[:0]
 	c := &command{lex: s.lex, metric: "unknown", begun: time.Now()}
 	spec, err := s.header(c)
 	if err == nil && spec.in == selected {
@@ -43,6 +44,9 @@ func (s *session) command(ctx context.Context) error {
 			// What became of the command is told all the same.
 			return errors.Join(s.answer(c, err), lost)
 		}
+	}
+	if !s.over {
+		s.notices(ctx)
 	}
 	return s.answer(c, err)
 }

@@ -114,12 +114,7 @@ func (f *fetch) parse(c *command) error {
 	if c.uid && !f.has("UID") {
 		f.items = append([]fetchItem{fetchAttributes["UID"]}, f.items...)
 	}
-	for _, item := range f.items {
-		f.fields |= item.fields
-		f.stored = f.stored || item.stored
-		f.marks = f.marks || item.marks
-	}
-	f.hasFlags = f.has("FLAGS")
+	f.prepare()
 	f.marks = f.marks && f.s.may(mailstore.RightSeen) == nil
 	f.needsModSeq = f.fetchesModSeq()
 	if f.vanished && (!c.uid || f.changedSince == nil || !f.s.enabled[qresync]) {
@@ -127,6 +122,16 @@ func (f *fetch) parse(c *command) error {
 	}
 	f.items = once(f.items)
 	return nil
+}
+
+// prepare sums up what the items need.
+func (f *fetch) prepare() {
+	for _, item := range f.items {
+		f.fields |= item.fields
+		f.stored = f.stored || item.stored
+		f.marks = f.marks || item.marks
+	}
+	f.hasFlags = f.has("FLAGS")
 }
 
 // once drops what was asked for twice. BODY[] and BODY.PEEK[] are one item in

@@ -19,7 +19,7 @@ func (s *session) cmdIdle(ctx context.Context, c *command) error {
 		return err
 	}
 	s.enc.Raw("+ idling\r\n")
-	if s.box != nil {
+	if s.box != nil && !s.silent() {
 		if err := s.syncNow(ctx, false); err != nil {
 			return err
 		}
@@ -67,10 +67,13 @@ func (s *session) idle(ctx context.Context) error {
 		case !s.conn.takePoke():
 			// A sign of life, for NAT tables and to notice a peer that is gone.
 			s.enc.Raw("* OK Still here\r\n")
-		case s.box != nil:
-			if err := s.syncNow(ctx, false); err != nil {
-				return err
+		default:
+			if s.box != nil && !s.silent() {
+				if err := s.syncNow(ctx, false); err != nil {
+					return err
+				}
 			}
+			s.notices(ctx)
 		}
 		if err := s.enc.Flush(); err != nil {
 			return err

@@ -96,9 +96,10 @@ func (s *session) cmdGetMetadata(ctx context.Context, c *command) error {
 func (s *session) annotated(lex *wire.Lexer) (string, error) {
 	raw, err := lex.Astring()
 	if err != nil || raw == "" {
+		s.named = append(s.named, raw)
 		return "", err
 	}
-	return wire.DecodeMailbox(raw, s.utf8())
+	return s.decodeName(raw)
 }
 
 // annotatedBox is the mailbox of that name; that of the server has the ID 0. The
@@ -261,11 +262,7 @@ func (s *session) writeMetadata(name string, list []mailstore.Annotation) {
 	s.enc.Mailbox(name, s.utf8())
 	for i, a := range list {
 		s.enc.Raw(map[bool]string{true: " (", false: " "}[i == 0])
-		if strings.ContainsAny(a.Entry, ` (){"\]`) {
-			s.enc.String(a.Entry)
-		} else {
-			s.enc.Raw(a.Entry)
-		}
+		s.entryName(a.Entry)
 		s.enc.SP()
 		switch {
 		case a.Value == nil:

@@ -10,7 +10,7 @@ func (s *session) cmdNoop(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
-	if s.box == nil {
+	if s.box == nil || s.silent() {
 		return nil
 	}
 	return s.syncNow(ctx, false)

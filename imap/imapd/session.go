@@ -50,12 +50,14 @@ type session struct {
 	failures int               // logins refused
 	program  string            // what the client calls itself by ID
 	wrote    string            // the last mailbox name of a command, as the client wrote it
+	named    []string          // the mailbox names of a command, decoded
 	revoked  atomic.Bool       // set before a poke: the session must end
 	atEnd    []func()
 	implied  []string // names that CREATE subscribed by itself, the latest maxImplied
 
 	account directory.Account // after login
 	box     *mailbox          // in the selected state
+	notify  *notification     // nil unless NOTIFY was given
 }
 
 // acct is the account's key in the mailstore.
@@ -117,7 +119,7 @@ func (s *session) Run(ctx context.Context) {
 
 // next waits for one command and runs it. Its error ends the session.
 func (s *session) next(ctx context.Context) error {
-	if err := s.await(); err != nil {
+	if err := s.await(ctx); err != nil {
 		return err
 	}
 	total := s.srv.Timeouts.Command
@@ -129,12 +131,15 @@ func (s *session) next(ctx context.Context) error {
 }
 
 // await blocks until a command begins, or there is a reason to end the session.
-func (s *session) await() error {
+func (s *session) await(ctx context.Context) error {
 	limit := s.srv.Timeouts.Autologout
 	if s.state == guest {
 		limit = time.Until(s.start.Add(s.srv.Timeouts.Login))
 	}
 	for {
+		if err := s.between(ctx); err != nil {
+			return err
+		}
 		if err := s.expelled(); err != nil {
 			return err
 		}
@@ -169,6 +174,7 @@ func (s *session) end() {
 	s.lex.Release()
 	s.deflate.close()
 	s.unselect()
+	s.dropNotify()
 	for _, f := range s.atEnd {
 		f()
 	}

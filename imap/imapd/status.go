@@ -77,6 +77,11 @@ func (s *session) writeStatus(ctx context.Context, m mailstore.Mailbox, items []
 	if slices.Contains(items, "HIGHESTMODSEQ") {
 		s.aware()
 	}
+	return s.status(ctx, m, items)
+}
+
+// status writes a STATUS response.
+func (s *session) status(ctx context.Context, m mailstore.Mailbox, items []statusItem) error {
 	var recent int64
 	if slices.Contains(items, "RECENT") {
 		var err error

@@ -35,6 +35,7 @@ func (s *session) unselect() {
 		return
 	}
 	s.box.watch.Close()
+	s.notify.leave(s.box)
 	s.box = nil
 	if s.state == selected {
 		s.state = user
@@ -45,6 +46,9 @@ func (s *session) unselect() {
 // told. With keepExpunged messages that went stay in the view until a later
 // call, as they must while sequence numbers are in use (RFC 3501 §7.4.1).
 func (s *session) sync(ctx context.Context, keepExpunged bool) error {
+	if s.silent() {
+		return nil
+	}
 	select {
 	case <-s.box.watch.C:
 	default:
@@ -124,6 +128,10 @@ func (s *session) tell(ctx context.Context, n news) {
 	}
 	if n.KeywordsChanged {
 		s.writeFlags(box)
+	}
+	s.fetchNew(ctx, n.Added)
+	if !s.tellsFlags() {
+		return
 	}
 	names := flagNames{table: box.view.Keywords()}
 	for uid := range n.Flagged.Each {

@@ -16,6 +16,7 @@ func (s *session) cmdUnauthenticate(ctx context.Context, c *command) error {
 		return err
 	}
 	s.unselect()
+	s.dropNotify()
 	for _, f := range s.atEnd {
 		f()
 	}
