@@ -8,7 +8,11 @@ import (
 
 // connect logs in at one of the nodes and opens a mailbox.
 func (w *watcher) connect() error {
-	w.p = w.nodes[w.r.IntN(len(w.nodes))].login()
+	user := aliceName
+	if w.visitor {
+		user = bobName
+	}
+	w.p = w.nodes[w.r.IntN(len(w.nodes))].loginAs(user)
 	if w.qresync {
 		w.p.run("C: e ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: e OK …")
 	} else if w.condstore {
@@ -42,13 +46,24 @@ func (w *watcher) open() error {
 	if w.qresync {
 		w.held[name] = w.box
 	}
-	if _, err := w.do("SELECT " + name + param); err != nil {
+	if _, err := w.do("SELECT " + w.named(name) + param); err != nil {
 		return err
 	}
 	if err := w.opened(); err != nil {
 		return err
 	}
 	return w.known()
+}
+
+// named is the name under which the user knows a mailbox.
+func (w *watcher) named(name string) string {
+	switch {
+	case !w.visitor:
+		return name
+	case name == "INBOX":
+		return aliceBox
+	}
+	return `"Other Users/` + aliceName + "/" + name + `"`
 }
 
 // do sends a command and takes what comes, up to the tagged answer.
@@ -131,7 +146,7 @@ func (w *watcher) step() error {
 
 func (w *watcher) random() (err error) {
 	n := len(w.box.msgs)
-	other := map[string]string{"INBOX": "Archive", "Archive": "INBOX"}[w.box.name]
+	other := w.named(map[string]string{"INBOX": "Archive", "Archive": "INBOX"}[w.box.name])
 	k := w.r.IntN(100)
 	switch {
 	case k < 5: // the connection breaks
@@ -140,7 +155,7 @@ func (w *watcher) random() (err error) {
 	case k < 12:
 		return w.open()
 	case k < 25 || n == 0:
-		_, err = w.do([]string{"APPEND INBOX (\\Seen k1) {14+}\r\nSubject: x\r\n\r\n", "APPEND Archive {14+}\r\nSubject: x\r\n\r\n"}[w.r.IntN(2)])
+		_, err = w.do([]string{"APPEND " + w.named("INBOX") + " (\\Seen k1) {14+}\r\nSubject: x\r\n\r\n", "APPEND " + w.named("Archive") + " {14+}\r\nSubject: x\r\n\r\n"}[w.r.IntN(2)])
 	case k < 32:
 		_, err = w.do("NOOP")
 	case k < 37:

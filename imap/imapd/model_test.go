@@ -20,7 +20,7 @@ var modelSeeds = []uint64{1, 2, 3, 4}
 const modelFor = "POSTHOUSE_MODEL_FOR"
 
 // TestModel has sessions of two servers on one database run random commands on
-// two mailboxes. Each session keeps what a client keeps, from nothing but what
+// two mailboxes, some of them as another user who has all rights there. Each session keeps what a client keeps, from nothing but what
 // it was told; at checkpoints that is what the database holds. On the way every
 // response is held against the rules: see [watcher.take]. Odd seeds prune the
 // journal meanwhile.
@@ -68,10 +68,12 @@ func runModel(t *testing.T, seed uint64, rounds int, miss string) error {
 		for i := range 10 {
 			s.deliver([]string{"INBOX", "Archive"}[i%2], simpleMessage)
 		}
+		bob := s.account(bobName)
+		s.share(bob, mailstore.AddRights)
 		all := make([]*watcher, sessions)
 		for i := range all {
 			all[i] = &watcher{nodes: nodes, r: rand.New(rand.NewPCG(seed, uint64(i))), id: i, held: map[string]*folder{},
-				condstore: i%4 >= 1, qresync: i%4 >= 2}
+				condstore: i%4 >= 1, qresync: i%4 >= 2, visitor: i >= 3 && i <= 5}
 			if kind := map[bool]string{true: "VANISHED EARLIER FETCH", false: "EXPUNGE"}[i == 2]; i == 2 || i == 0 {
 				if miss != "" && strings.Contains(kind, miss) {
 					all[i].miss = miss
@@ -94,6 +96,7 @@ func runModel(t *testing.T, seed uint64, rounds int, miss string) error {
 			if seed%2 == 1 {
 				s.prune(round)
 			}
+			s.share(bob, []mailstore.RightsOp{mailstore.AddRights, mailstore.RemoveRights}[round%2])
 			wg.Wait()
 			for i, w := range all {
 				if errs[i] == nil {
@@ -110,6 +113,22 @@ func runModel(t *testing.T, seed uint64, rounds int, miss string) error {
 		}
 	})
 	return failed
+}
+
+// share gives a user all rights in both mailboxes, or takes one away that the
+// model does not use.
+func (s *site) share(user mailstore.AccountID, op mailstore.RightsOp) {
+	s.t.Helper()
+	rights := map[mailstore.RightsOp]mailstore.Rights{mailstore.AddRights: mailstore.AllRights, mailstore.RemoveRights: mailstore.RightPost}[op]
+	for _, name := range []string{"INBOX", "Archive"} {
+		m, err := s.store.Mailbox(s.t.Context(), s.alice, name)
+		if err == nil {
+			err = s.store.SetACL(s.t.Context(), m.ID, mailstore.Grantee{Account: user}, op, rights)
+		}
+		if err != nil {
+			s.t.Error(err)
+		}
+	}
 }
 
 // prune cuts the journal of both mailboxes where it stands.

@@ -18,6 +18,7 @@ type watcher struct {
 	r                  *rand.Rand
 	id                 int
 	condstore, qresync bool
+	visitor            bool   // another user than the mailboxes' owner
 	miss               string // a kind of response that it overlooks once
 
 	p    *peer
