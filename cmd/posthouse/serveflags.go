@@ -45,7 +45,7 @@ func (c *serveCmd) configure(p *place) (config.Config, []login, error) {
 	}
 	if file != "" {
 		if err := cfg.Read(file); err != nil {
-			if p.Config == "" {
+			if _, missing := os.Stat(file); p.Config == "" && missing != nil {
 				err = fail(exitConfig, "%w; `posthouse serve --local` needs none", err)
 			}
 			return cfg, nil, err
