@@ -18,6 +18,7 @@ type extension struct {
 // there.
 var extensions = []extension{
 	{imap.CapIMAP4rev1, anyState},
+	{imap.CapIMAP4rev2, anyState},   // RFC 9051
 	{imap.CapLiteralPlus, anyState}, // RFC 7888
 	{imap.CapSASLIR, guest},         // RFC 4959
 	{imap.CapEnable, anyState},      // RFC 5161

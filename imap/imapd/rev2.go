@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -16,29 +15,12 @@ import (
 
 const rev2 imap.Cap = "IMAP4REV2" // as ENABLE compares it
 
-// rev2Needs are what IMAP4rev2 includes: it is not advertised without them.
+// rev2Needs are what IMAP4rev2 includes (RFC 9051 appendix E): it is not advertised
+// to a client from whom one of them is hidden.
 var rev2Needs = []imap.Cap{imap.CapNamespace, imap.CapUnselect, imap.CapUIDPlus, imap.CapESearch, "SEARCHRES", imap.CapEnable, imap.CapIdle,
 	imap.CapSASLIR, imap.CapListExtended, imap.CapListStatus, imap.CapMove, imap.CapLiteralPlus, "BINARY", imap.CapSpecialUse, imap.CapStatusSize}
 
-// rev2Ready reports whether all of IMAP4rev2 is there.
-func rev2Ready() bool {
-	for _, need := range rev2Needs {
-		if !slices.ContainsFunc(extensions, func(e extension) bool { return e.cap == need }) {
-			return false
-		}
-	}
-	return true
-}
-
 func init() {
-	if !rev2Ready() {
-		return
-	}
-	offerRev2()
-}
-
-func offerRev2() {
-	extensions = slices.Insert(extensions, 1, extension{imap.CapIMAP4rev2, anyState})
 	enableable[rev2] = func(s *session) {
 		if s.box != nil {
 			s.box.recent = nil
