@@ -111,7 +111,7 @@ func idleRound(s *server, t *table, o options, kind string) error {
 	if err != nil {
 		return err
 	}
-	defer warm.close()
+	defer warm.conn.Close() // it idles
 	before := s.settled()
 	sessions := make([]*imapConn, o.n)
 	defer func() {
