@@ -237,6 +237,10 @@ func TestTokens(t *testing.T) {
 	token := i.Token(user, nil)
 	withCurl := func(what, token string, good bool) {
 		t.Helper()
+		if _, err := exec.LookPath("curl"); err != nil {
+			t.Logf("curl is not installed: %s is not tried with it", what)
+			return
+		}
 		for _, mech := range []string{"OAUTHBEARER", "XOAUTH2"} {
 			login := []string{"--user", user + ":", "--oauth2-bearer", token, "--login-options", "AUTH=" + mech}
 			at := func(name string) string {

@@ -70,7 +70,7 @@ func (f changeFlags) mask(ctx context.Context, con *console, addr mail.Address, 
 		return f.done(con, "nothing is hidden from "+whose+" any more", "hide nothing from "+whose+" any more")
 	}
 	what := strings.ToUpper(strings.Join(capabilities, " "))
-	return f.done(con, what+" hidden from "+whose+", in sessions that begin now", "hide "+what+" from "+whose)
+	return f.done(con, what+" hidden from "+whose+", from their next CAPABILITY on", "hide "+what+" from "+whose)
 }
 
 // split takes lists between commas apart.
