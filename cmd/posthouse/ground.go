@@ -212,7 +212,7 @@ func (g *ground) announce(con *console, asJSON bool, ports []listener, accounts 
 	if g.cluster != nil {
 		r.Postgres = &postgres{g.cluster.PID()}
 	}
-	if err := g.node.write(g.config.Data, r); err != nil {
+	if err := g.node.write(g.config.Data, r, g.config.Testing); err != nil {
 		g.log.Warn("note this node for `posthouse status`", "event", "start", "err", err)
 	}
 	debug.FreeOSMemory() // hashing passwords took tens of megabytes that an idle server would keep for long

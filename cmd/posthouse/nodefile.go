@@ -8,14 +8,46 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"posthouse/internal/config"
 )
+
+// outside is what a server takes for the Internet, where flags said so: commands
+// that go there must go the same way.
+type outside struct {
+	DNS       string `json:"dns,omitempty"`
+	RelayPort uint16 `json:"relay_port,omitempty"`
+	HTTPSPort uint16 `json:"https_port,omitempty"`
+	Trust     string `json:"trust,omitempty"`
+}
+
+// testing is what the site's file replaces of the Internet, or else the flags of
+// the server that runs.
+func (s *site) testing() (config.Testing, error) {
+	if s.config.Testing.Set() {
+		return s.config.Testing, nil
+	}
+	nodes, err := runningNodes(s.config.Data)
+	if err != nil {
+		return config.Testing{}, err
+	}
+	for _, n := range nodes {
+		if o := n.Outside; o != nil {
+			return config.Testing{DNS: o.DNS, RelayPort: o.RelayPort, HTTPSPort: o.HTTPSPort, Trust: o.Trust}, nil
+		}
+	}
+	return config.Testing{}, nil
+}
 
 // nodeFile notes in DATA/nodes where a running server listens, so that
 // `posthouse status` finds it. It holds no passwords.
 type nodeFile struct{ path string }
 
-func (f *nodeFile) write(data string, r ready) error {
+func (f *nodeFile) write(data string, r ready, t config.Testing) error {
 	r.Accounts, r.Captured, r.Database = nil, nil, ""
+	if t.Set() {
+		r.Outside = &outside{t.DNS, t.RelayPort, t.HTTPSPort, t.Trust}
+	}
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err

@@ -23,6 +23,8 @@ type ready struct {
 	Database string            `json:"database"`
 	Postgres *postgres         `json:"postgres,omitempty"`
 	Data     string            `json:"data"`
+
+	Outside *outside `json:"outside,omitempty"` // in the note of a node alone
 }
 
 type postgres struct {

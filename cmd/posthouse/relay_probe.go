@@ -90,7 +90,10 @@ func (c *relayTestCmd) Run(ctx context.Context, con *console) error {
 
 // relay is one like the server's.
 func (c *relayTestCmd) relay(s *site) (*relay.Relay, error) {
-	t := s.config.Testing
+	t, err := s.testing()
+	if err != nil {
+		return nil, err
+	}
 	t.DNS, t.Trust = cmp.Or(c.DNS, t.DNS), cmp.Or(c.Trust, t.Trust)
 	roots, err := t.Roots()
 	if err != nil {
