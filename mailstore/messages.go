@@ -22,6 +22,7 @@ const (
 	FieldPrefix // needed by OpenBody; implied by FieldHeaderSubset and FieldParts
 	FieldUIDL
 	FieldSort // sort keys and sent date
+	FieldSize // for Prepared; Messages always gives it
 )
 
 // Message is one message as it was stored; nothing of it ever changes.

@@ -41,6 +41,7 @@ type Store struct {
 	hub       *hub
 	notify    *notifier
 	folds     *folder
+	prepared  *preparedCache
 	receipts  *receipts
 	index     *indexer
 	segments  *segmenter
@@ -72,6 +73,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.views = newViewCache(opt.ViewBytes)
 	s.hub = newHub()
 	s.folds = newFolder()
+	s.prepared = newPreparedCache(preparedBytes)
 	s.receipts = newReceipts()
 	s.index = newIndexer()
 	s.segments = newSegmenter()
@@ -84,6 +86,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	}
 	s.run(s.notify.run)
 	s.run(s.receipts.runFlusher(s))
+	s.run(s.runPrepared)
 	if opt.Fold > 0 {
 		s.run(s.runFolder)
 	}

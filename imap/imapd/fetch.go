@@ -236,7 +236,7 @@ func (f *fetch) fromStore(uids mailstore.UIDSet) (missing int, err error) {
 	f.names.table = s.box.view.Keywords()
 	missing = uids.Len()
 	group := bodyGroup{f: f}
-	err = s.srv.Store.Messages(f.ctx, s.box.account, s.box.id, uids, f.fields, func(row *mailstore.Message) error {
+	err = f.read(uids, func(row *mailstore.Message) error {
 		seq, ok := s.box.view.Seq(row.UID)
 		if !ok {
 			return nil
