@@ -122,6 +122,24 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// Nobody fills another's list.
+func TestVisibleIsBounded(t *testing.T) {
+	s, ctx := storetest.Open(t), context.Background()
+	alice, bob, carol := storetest.Account(t, s, "alice@example.test"), storetest.Account(t, s, "bob@example.test"), storetest.Account(t, s, "carol@example.test")
+	pool := storetest.Pool(t, s)
+	if _, err := pool.Exec(ctx, `INSERT INTO mailbox (account_id, name, uidvalidity) SELECT $1, 'box' || i, 1 FROM generate_series(1, 1500) i`, alice); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(ctx, `INSERT INTO acl (mailbox_id, domain, negative, rights) SELECT id, 'example.test', false, 3 FROM mailbox WHERE account_id = $1`, alice); err != nil {
+		t.Fatal(err)
+	}
+	grant(t, s, carol, "INBOX", mailstore.Grantee{Account: bob}, "lr")
+	list, err := s.Visible(ctx, bob)
+	if err != nil || len(list) != mailstore.MaxVisible+1 || list[len(list)-1].Name != "Other Users/carol@example.test" {
+		t.Errorf("%d mailboxes, %v", len(list), err)
+	}
+}
+
 // A copy into another's account is the same message there, with the flags that
 // who copies may set, and its body is shared.
 func TestCopyBetweenAccounts(t *testing.T) {

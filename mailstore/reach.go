@@ -10,8 +10,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// This file resolves the names that a user writes to mailboxes, his own and
-// those of others that he has rights in. It is the one place where that is
+// This file resolves the names that a user writes to mailboxes, the user's own
+// and those of others that rights are given in. It is the one place where that is
 // decided: imapd's session.reach asks it, and checks the right that a command
 // needs.
 
@@ -196,14 +196,19 @@ func (s *Store) ReachParent(ctx context.Context, user AccountID, name string) (p
 	return parent, own, err
 }
 
+// MaxVisible is how many mailboxes of one other account a user's list shows: the
+// oldest ones. The others can be opened by name.
+const MaxVisible = 1000
+
 // Visible gives the mailboxes of others that the user sees, that is has the right
-// l in, by name. For a user whom nobody granted anything that is a look into two
-// indexes.
+// l in, by name; of each owner at most MaxVisible, so that nobody fills another's
+// list. For a user whom nobody granted anything that is a look into two indexes.
 func (s *Store) Visible(ctx context.Context, user AccountID) ([]Reached, error) {
-	rows, err := s.pool.Query(ctx, `WITH l AS MATERIALIZED (SELECT DISTINCT mailbox_id FROM acl
-			WHERE grantee_id = $1 OR domain = (SELECT split_part(address, '@', 2) FROM account WHERE id = $1))
+	rows, err := s.pool.Query(ctx, `WITH g AS MATERIALIZED (SELECT DISTINCT mailbox_id FROM acl
+			WHERE grantee_id = $1 OR domain = (SELECT split_part(address, '@', 2) FROM account WHERE id = $1)),
+		l AS MATERIALIZED (SELECT id AS mailbox_id, row_number() OVER (PARTITION BY account_id ORDER BY id) AS n FROM mailbox WHERE id IN (SELECT mailbox_id FROM g) AND deleted_at IS NULL)
 		SELECT `+reachedColumns+` FROM `+reachedTables+`
-		WHERE m.id IN (SELECT mailbox_id FROM l) AND m.account_id <> $1 ORDER BY o.shared, o.address COLLATE "C", m.name <> 'INBOX', m.name COLLATE "C"`, user)
+		WHERE m.id IN (SELECT mailbox_id FROM l WHERE n <= $2) AND m.account_id <> $1 ORDER BY o.shared, o.address COLLATE "C", m.name <> 'INBOX', m.name COLLATE "C"`, user, MaxVisible)
 	if err != nil {
 		return nil, dbError("list mailboxes of others", err)
 	}
@@ -220,7 +225,7 @@ func (s *Store) Visible(ctx context.Context, user AccountID) ([]Reached, error) 
 	return list, nil
 }
 
-// Reaches gives all mailboxes that the user sees, his own first.
+// Reaches gives all mailboxes that the user sees, the own ones first.
 func (s *Store) Reaches(ctx context.Context, user AccountID) ([]Reached, error) {
 	rows, err := s.pool.Query(ctx, `SELECT `+reachedColumns+` FROM `+reachedTables+`
 		WHERE m.account_id = $1 ORDER BY m.name <> 'INBOX', m.name COLLATE "C"`, user)
