@@ -556,6 +556,25 @@ func TestShared(t *testing.T) {
 		C: b GETMETADATA (DEPTH infinity) Shared/info@example.test (/private /shared)
 		S: * METADATA "Shared/info@example.test" (/private/comment "bob's" /shared/comment "ours")
 		S: b OK …`)
+	bob.run(`
+		C: b APPEND INBOX {14+}
+		C: Subject: new
+		C:
+		S: b OK …
+		C: b SELECT INBOX
+		S~: b OK …
+		C: b REPLACE 1 Shared/info@example.test {14+}
+		C: Subject: two
+		C:
+		S: * OK [APPENDUID …] …
+		S: * 1 EXPUNGE
+		S: * 0 RECENT
+		S: b OK …
+		C: b APPEND INBOX CATENATE (URL "/Shared/info@example.test/;UID=2")
+		S~: b OK …
+		C: b FETCH 1 BODY[]
+		S: * 1 FETCH (BODY[] {14}\r\nSubject: two\r\n FLAGS (\Seen \Recent))
+		S: b OK …`)
 	own, err := s.store.Metadata(t.Context(), mailstore.AccountID(info.ID), box.ID)
 	if err != nil || len(own) != 1 || own[0].Entry != "/shared/comment" {
 		t.Errorf("the account's own annotations: %v, %v", own, err)
