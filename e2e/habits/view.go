@@ -114,7 +114,9 @@ func (v *view) vanish(earlier bool, set string) error {
 			continue
 		}
 		if gone := before - len(v.msgs); !earlier && gone != int(last-first)+1 {
-			return v.unknownVanished(set, int(last-first)+1-gone)
+			if err := v.unknownVanished(set, int(last-first)+1-gone); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
