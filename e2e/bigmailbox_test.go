@@ -74,9 +74,11 @@ folderfilter = lambda name: name == 'INBOX'
 	t.Run("curl", func(t *testing.T) {
 		tool(t, "curl")
 		url := fmt.Sprintf("imaps://localhost:%s/INBOX", port(n, "imaps"))
-		all := command(t, "curl", "-sS", "--cacert", n.CA, "-u", user+":"+password, url+"?ALL")
-		if got := len(strings.Fields(string(all))) - 2; got != count {
-			t.Errorf("SEARCH ALL gave %d numbers of %d", got, count)
+		// Not all at once: of a response of more than some 40 KB curl 7.88 prints
+		// only the beginning, whoever sends it.
+		some := command(t, "curl", "-sS", "--cacert", n.CA, "-u", user+":"+password, url+"?1:500")
+		if got, want := len(strings.Fields(string(some)))-2, min(500, count); got != want {
+			t.Errorf("SEARCH 1:500 gave %d numbers of %d", got, want)
 		}
 		last := command(t, "curl", "-sS", "--cacert", n.CA, "-u", user+":"+password, fmt.Sprintf("%s;UID=%d", url, count))
 		since(t, last, fmt.Sprintf("big-%d", count-1))
