@@ -26,7 +26,8 @@ const groupBlocks = pageMessages / blockUIDs
 // Prepared yields what Messages does, of each message the UID and the fields
 // asked for alone, which are among PreparedFields: from memory where it was read
 // before. It costs something for each UID of the set, whether or not there is a
-// message: a set from a view has no others. Its bytes are shared and not to be changed; the *Message is used again.
+// message: a set from a view has no others. The *Message and its bytes are good
+// until yield returns.
 func (s *Store) Prepared(ctx context.Context, acct AccountID, mbox MailboxID, uids UIDSet, fields Fields, yield func(*Message) error) error {
 	p := preparing{s: s, acct: acct, mbox: mbox, yield: yield}
 	for i, c := range preparedColumns {
@@ -34,6 +35,7 @@ func (s *Store) Prepared(ctx context.Context, acct AccountID, mbox MailboxID, ui
 			p.kinds = append(p.kinds, i)
 		}
 	}
+	p.bufs = make([][]byte, len(p.kinds))
 	for len(uids) > 0 {
 		n := uids[0].Lo / blockUIDs
 		here, rest := uids.upTo(n*blockUIDs + blockUIDs - 1)
@@ -61,6 +63,7 @@ type preparing struct {
 	kinds []int // into preparedColumns
 	yield func(*Message) error
 	row   Message
+	bufs  [][]byte // of the blocks that are being given, by kind
 }
 
 // cached gives the blocks of one number, one for each kind; nil when one of them
@@ -68,11 +71,16 @@ type preparing struct {
 func (p *preparing) cached(n UID, uids UIDSet) []*block {
 	blocks := make([]*block, len(p.kinds))
 	for i, kind := range p.kinds {
-		b := p.s.prepared.get(blockKey{p.mbox, preparedColumns[kind].field, n})
-		if b == nil || !b.covers(uids) {
+		kept := p.s.prepared.get(blockKey{p.mbox, preparedColumns[kind].field, n})
+		if kept == nil || !kept.covers(uids) {
 			return nil
 		}
-		blocks[i] = b
+		b, err := kept.unpack(p.bufs[i])
+		if err != nil { // what is kept was packed here: only memory that fails does that
+			p.s.log.Error("a block of prepared fields is damaged", "event", "prepared", "mailbox", int64(p.mbox), "err", err)
+			return nil
+		}
+		p.bufs[i], blocks[i] = b.data, &b
 	}
 	return blocks
 }
@@ -133,7 +141,7 @@ func (p *preparing) read(ctx context.Context, n UID, uids UIDSet) (rest UIDSet, 
 		}
 		for k, kind := range p.kinds {
 			if here.Len() > 1 { // who asks for single messages asks once
-				p.s.prepared.put(blockKey{p.mbox, preparedColumns[kind].field, n}, blocks[k])
+				p.s.prepared.put(blockKey{p.mbox, preparedColumns[kind].field, n}, blocks[k].pack())
 			}
 		}
 		if err := p.give(blocks, here); err != nil {

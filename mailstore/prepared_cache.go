@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // What FETCH answers with is prepared at delivery and never changes. Programs ask
@@ -16,7 +19,7 @@ import (
 
 const (
 	blockUIDs     = 256
-	preparedBytes = 64 << 20        // of blocks, per process
+	preparedBytes = 48 << 20        // of blocks, per process
 	preparedIdle  = 2 * time.Minute // how long a block stays that nobody asks for
 )
 
@@ -27,11 +30,32 @@ type blockKey struct {
 	n     UID
 }
 
-// block holds one field of up to blockUIDs messages. It is immutable.
+// block holds one field of up to blockUIDs messages.
 type block struct {
 	have [blockUIDs / 64]uint64
 	ends []uint32 // of the value of the i-th message that it has, in data
 	data []byte
+}
+
+// packed is a block as it is kept, immutable: one message is much like another,
+// and to undo S2 costs less than to miss.
+type packed struct {
+	block        // without data
+	s2    []byte // of data
+}
+
+func (b *block) pack() *packed {
+	out := &packed{block: block{have: b.have, ends: slices.Clone(b.ends)}}
+	out.s2 = slices.Clone(s2.Encode(nil, b.data))
+	return out
+}
+
+// unpack gives the block, whose values stand in buf if they have room there.
+func (p *packed) unpack(buf []byte) (block, error) {
+	b := p.block
+	var err error
+	b.data, err = s2.Decode(buf[:cap(buf)], p.s2)
+	return b, err
 }
 
 // newBlock has room for n messages.
@@ -74,7 +98,7 @@ func (b *block) covers(uids UIDSet) bool {
 }
 
 // size is about what the block takes in memory, in bytes.
-func (b *block) size() int64 { return 160 + 4*int64(cap(b.ends)) + int64(cap(b.data)) }
+func (p *packed) size() int64 { return 300 + 4*int64(cap(p.ends)) + int64(cap(p.s2)) }
 
 // Sizes stand in blocks as eight octets.
 func sizeValue(size int64) []byte    { return binary.BigEndian.AppendUint64(nil, uint64(size)) }
@@ -91,7 +115,7 @@ type preparedCache struct {
 
 type kept struct {
 	key   blockKey
-	block *block
+	block *packed
 	asked time.Time
 }
 
@@ -99,7 +123,7 @@ func newPreparedCache(budget int64) *preparedCache {
 	return &preparedCache{budget: budget, blocks: map[blockKey]*list.Element{}, order: list.New()}
 }
 
-func (c *preparedCache) get(key blockKey) *block {
+func (c *preparedCache) get(key blockKey) *packed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.blocks[key]
@@ -113,7 +137,7 @@ func (c *preparedCache) get(key blockKey) *block {
 }
 
 // put keeps a block, unless one that has more messages is there.
-func (c *preparedCache) put(key blockKey, b *block) {
+func (c *preparedCache) put(key blockKey, b *packed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.blocks[key]; e != nil {
