@@ -19,29 +19,39 @@ type linkFlags struct {
 
 // say makes a link and prints it. It is a secret until it has been used.
 func (f linkFlags) say(ctx context.Context, con *console, s *site, addr mail.Address) error {
-	_, err := con.link(ctx, s, addr, f.LinkFor, false)
-	return err
+	return con.link(ctx, s, addr, f.LinkFor, false)
+}
+
+// passwordLink is a link as the commands show it.
+type passwordLink struct {
+	Account string    `json:"account"`
+	URL     string    `json:"url"`
+	Expires time.Time `json:"expires"`
+}
+
+// until is the end of a link's life, in the time of this machine.
+func (l passwordLink) until() string { return l.Expires.Local().Format("2006-01-02 15:04") }
+
+// passwordLink makes a link for an account.
+func (s *site) passwordLink(ctx context.Context, addr mail.Address, valid time.Duration) (passwordLink, error) {
+	base, err := s.linkBase()
+	if err != nil {
+		return passwordLink{}, err
+	}
+	token, expires, err := s.directory.MakeLink(ctx, addr, valid)
+	return passwordLink{addr.String(), base + password.Path + token, expires}, err
 }
 
 // link makes a link for an account and prints it, or gives it as JSON.
-func (con *console) link(ctx context.Context, s *site, addr mail.Address, valid time.Duration, asJSON bool) (string, error) {
-	base, err := s.linkBase()
+func (con *console) link(ctx context.Context, s *site, addr mail.Address, valid time.Duration, asJSON bool) error {
+	l, err := s.passwordLink(ctx, addr, valid)
 	if err != nil {
-		return "", err
+		return err
 	}
-	token, expires, err := s.directory.MakeLink(ctx, addr, valid)
-	if err != nil {
-		return "", err
-	}
-	url := base + password.Path + token
 	if asJSON {
-		return url, con.json(struct {
-			Account string    `json:"account"`
-			URL     string    `json:"url"`
-			Expires time.Time `json:"expires"`
-		}{addr.String(), url, expires})
+		return con.json(l)
 	}
-	return url, con.say("%s sets the password of %s, once, until %s: whoever has it can\n", url, addr, expires.Local().Format("2006-01-02 15:04"))
+	return con.say("%s sets the password of %s, once, until %s: whoever has it can\n", l.URL, addr, l.until())
 }
 
 // linkBase is where the pages of this site are, without a slash at the end. In
@@ -97,7 +107,7 @@ func (c *accountLinkCmd) Run(ctx context.Context, con *console) error {
 		}
 		return c.done(con, "", "make a link that sets the password of "+c.Address)
 	}
-	if _, err := con.link(ctx, s, addr, c.For, c.JSON); err != nil {
+	if err := con.link(ctx, s, addr, c.For, c.JSON); err != nil {
 		return explain(err, "account", c.Address)
 	}
 	return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -40,10 +39,10 @@ publish and what to do next. What it finds wrong is said and stops nothing; a
 configuration that you changed is left as it is. Run it again as often as you
 like: what is there stays.
 
-The password is asked for, or read with --password-stdin; without a terminal one
-is made up and printed once. With --link none is set: a link is printed by which it
-is set, once, when the server runs. With --format json, standard output holds the
-records alone.
+The password is asked for, or read with --password-stdin. Without a terminal, or with
+--link, none is set: a link is printed by which it is set, once, when the server runs.
+With --format json, standard output holds one object and nothing else: the records,
+and that link.
 
 With --root DIR the configuration, the unit and the data lie below DIR, and the
 configuration names the data there. For an image whose root DIR will be, give the
@@ -55,9 +54,9 @@ type quickstart struct {
 	*quickstartCmd
 	con     *console // what it says goes to err where out is for programs
 	address mail.Address
-	file    string // the configuration
-	inside  string // the data folder as the configuration names it
-	created string // password made up
+	file    string        // the configuration
+	inside  string        // the data folder as the configuration names it
+	link    *passwordLink // by which the account's password is set; nil where it has one
 }
 
 func (c *quickstartCmd) Run(ctx context.Context, con *console) error {
@@ -226,40 +225,46 @@ func (q *quickstart) begin(ctx context.Context, cfg *config.Config) ([]mailauth.
 	return s.records(ctx, d)
 }
 
-// account makes the account unless it is there: its password stays then.
+// account makes the account unless it is there: its password stays then. One
+// that nobody has set yet gets a new link, for the first may be lost.
 func (q *quickstart) account(ctx context.Context, s *site) error {
 	_, err := s.directory.Account(ctx, q.address)
-	if err == nil {
-		return q.con.say("account %s is there; `posthouse account passwd %s` changes its password", q.address, q.address)
-	}
-	if !errors.Is(err, directory.ErrNotFound) {
+	switch {
+	case err == nil:
+		has, err := s.directory.HasPassword(ctx, q.address)
+		if err != nil {
+			return err
+		}
+		if has {
+			return q.con.say("account %s is there; `%s account passwd %s%s` changes its password", q.address, q.program(), q.address, q.at())
+		}
+		if err := q.con.say("account %s is there, without a password", q.address); err != nil {
+			return err
+		}
+		return q.makeLink(ctx, s)
+	case !errors.Is(err, directory.ErrNotFound):
 		return explain(err, "account", q.Address)
 	}
-	password, err := q.password()
-	if err != nil {
-		return err
+	password := "" // nobody can log in until it is set
+	in, ok := q.con.in.(*os.File)
+	if q.PasswordStdin || !q.Link && ok && term.IsTerminal(int(in.Fd())) {
+		if password, err = q.read(q.con, q.address.String()); err != nil {
+			return err
+		}
 	}
 	if _, err := s.directory.CreateAccount(ctx, q.address, password); err != nil {
 		return created(err, "account", q.Address)
 	}
-	if q.created == "" {
-		if err := q.con.say("account %s added", q.address); err != nil || !q.Link {
-			return err
-		}
-		return q.linkFlags.say(ctx, q.con, s, q.address)
+	if err := q.con.say("account %s added", q.address); err != nil || password != "" {
+		return err
 	}
-	return q.con.say("account %s added; its password, shown only now: %s", q.address, q.created)
+	return q.makeLink(ctx, s)
 }
 
-// password is asked for, read, or made up where there is nobody to ask.
-func (q *quickstart) password() (string, error) {
-	if q.Link {
-		return "", nil // nobody can log in until it is set
-	}
-	in, ok := q.con.in.(*os.File)
-	if q.PasswordStdin || ok && term.IsTerminal(int(in.Fd())) {
-		return q.read(q.con, q.address.String())
-	}
-	q.created = strings.ToLower(rand.Text()[:20]) // 100 bits
-	return q.created, nil
+// makeLink makes a link by which the account's password is set. It is printed
+// among what to do next, or in the JSON.
+func (q *quickstart) makeLink(ctx context.Context, s *site) error {
+	l, err := s.passwordLink(ctx, q.address, q.LinkFor)
+	q.link = &l
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,7 +74,7 @@ type quickstartView struct {
 	Domain    string          `json:"domain"`
 	Hostname  string          `json:"hostname"`
 	Account   string          `json:"account"`
-	Password  string          `json:"password,omitempty"` // made up, shown once
+	Link      *passwordLink   `json:"password_link,omitempty"` // sets the password, once
 	Config    string          `json:"config"`
 	Addresses []string        `json:"addresses"` // zone lines
 	Reverse   []string        `json:"reverse"`   // zone lines, for who rents out the addresses
@@ -81,7 +82,7 @@ type quickstartView struct {
 }
 
 func (q *quickstart) view(cfg *config.Config, addrs []netip.Addr, records []mailauth.Record) quickstartView {
-	v := quickstartView{Domain: q.address.Domain, Hostname: cfg.Hostname, Account: q.address.String(), Password: q.created, Config: q.file,
+	v := quickstartView{Domain: q.address.Domain, Hostname: cfg.Hostname, Account: q.address.String(), Link: q.link, Config: q.file,
 		Addresses: []string{}, Reverse: []string{}}
 	for _, a := range addrs {
 		v.Addresses = append(v.Addresses, doctor.AddressRecord(cfg.Hostname, a))
@@ -112,31 +113,67 @@ func (q *quickstart) table(con *console, cfg *config.Config, addrs []netip.Addr,
 	return con.table("NAME TYPE PRIORITY VALUE", rows)
 }
 
+// program is how this program is called: by its name where that is found.
+func (q *quickstart) program() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "posthouse"
+	}
+	if found, err := exec.LookPath("posthouse"); err == nil {
+		if found, err = filepath.EvalSymlinks(found); err == nil && found == self {
+			return "posthouse"
+		}
+	}
+	return self
+}
+
+// at is what the other commands need to find this configuration.
+func (q *quickstart) at() string {
+	if q.Root == "" && q.con.place.Config == "" {
+		return ""
+	}
+	return " --config " + q.file
+}
+
+// start is the command that starts the server: systemd's, where it runs and the
+// unit is for it.
+func (q *quickstart) start(cfg *config.Config) string {
+	_, err := os.Stat("/run/systemd/system")
+	switch {
+	case q.inside != cfg.Data:
+		return "`posthouse serve`, or its unit, where " + q.Root + " is the root"
+	case q.at() == "" && err == nil:
+		return "systemctl daemon-reload && systemctl enable --now posthouse"
+	}
+	return q.program() + " serve" + q.at()
+}
+
 // next says what is left to do.
 func (q *quickstart) next(_ context.Context, cfg *config.Config) error {
-	start := "systemctl daemon-reload && systemctl enable --now posthouse"
-	at := ""
-	if q.Root != "" || q.con.place.Config != "" {
-		at = " --config " + q.file
-		start = "posthouse serve" + at
-	}
 	nodes, err := runningNodes(cfg.Data)
 	if err != nil {
 		return err
 	}
-	done := func(running bool) string {
-		if running {
-			return " (it runs)"
-		}
-		return ""
+	runs := ""
+	if len(nodes) > 0 {
+		runs = " (it runs)"
 	}
 	steps := []string{
 		"Publish the DNS records above, and have the PTR record set.",
-		"Start the server: " + start + done(len(nodes) > 0),
-		"See that all is well: posthouse doctor" + at,
-		"In a mail program give " + q.address.String() + " and the password: it finds the rest by itself.",
-		"Send a first mail and follow it: posthouse doctor send YOU@ELSEWHERE --from " + q.address.String() + at,
+		"Start the server: " + q.start(cfg) + runs,
+		"See that all is well: " + q.program() + " doctor" + q.at(),
 	}
+	if q.link != nil {
+		url := q.link.URL
+		if q.Format == "json" { // what is said goes to a log, maybe
+			url = "password_link in the JSON"
+		}
+		steps = append(steps, fmt.Sprintf("Set the password of %s by this link, once, until %s; whoever has it can:\n     %s\n     Before DNS and certificate are there: %s account passwd %s%s",
+			q.address, q.link.until(), url, q.program(), q.address, q.at()))
+	}
+	steps = append(steps,
+		"In a mail program give "+q.address.String()+" and the password: it finds the rest by itself.",
+		"Send a first mail and follow it: "+q.program()+" doctor send YOU@ELSEWHERE --from "+q.address.String()+q.at())
 	if err := q.con.say("\nWhat to do next:"); err != nil {
 		return err
 	}

@@ -110,6 +110,17 @@ func (d *Directory) oneAccount(ctx context.Context, name, where string, arg any)
 	return a, nil
 }
 
+// HasPassword reports whether a password opens an account: one that was made
+// without has none until it is set. ErrNotFound.
+func (d *Directory) HasPassword(ctx context.Context, addr mail.Address) (has bool, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM credential c WHERE c.account_id = a.id AND c.argon2id IS NOT NULL)
+		FROM account a WHERE a.address = $1`, clean(key(fold(addr)))).Scan(&has)
+	if err != nil {
+		return false, fmt.Errorf("account %s: %w", addr, noRows(err, ErrNotFound))
+	}
+	return has, nil
+}
+
 // Accounts lists those of a domain, or all with the domain "", by address.
 func (d *Directory) Accounts(ctx context.Context, domain string) ([]Account, error) {
 	sql, args := "SELECT "+accountColumns+" FROM account a ", []any(nil)
