@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	netmail "net/mail"
 	"net/netip"
 	"net/smtp"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,12 +47,15 @@ func TestFiveMinutes(t *testing.T) {
 	// 1. quickstart, once to have a configuration, once more for the records:
 	// the ports differ here. The second run changes nothing.
 	quickstart := []string{"quickstart", me, "--root", w.root, "--ip", "127.0.0.1", "--dns", w.dns.Addr().String()}
-	w.run(password+"\n", nil, append(quickstart, "--password-stdin")...)
+	// There is no terminal: the password is set by a link.
+	w.run("", nil, quickstart...)
 	w.edit()
 	zone := w.run("", nil, quickstart...)
-	if !strings.Contains(zone, "stays as it is") || strings.Contains(zone, "shown only now") {
+	_, link, ok := strings.Cut(zone, "https://mail.example.test:"+w.ports["https"]+"/password/")
+	if !strings.Contains(zone, "stays as it is") || !strings.Contains(zone, "is there, without a password") || !ok {
 		t.Errorf("the second run:\n%s", zone)
 	}
+	link, _, _ = strings.Cut(link, "\n")
 
 	// 2. The records, as printed; the PTR record is the provider's, as a comment.
 	w.publish(zone)
@@ -81,6 +86,7 @@ func TestFiveMinutes(t *testing.T) {
 		t.Errorf("doctor: %+v", f)
 	}
 
+	w.setPassword("https://mail.example.test:" + w.ports["https"] + "/password/" + link)
 	w.astray()
 	w.connect()
 
@@ -144,6 +150,40 @@ func (w *world) doctor() []finding {
 	return bad
 }
 
+// setPassword opens the link that quickstart printed, as a browser does; a second
+// time it is not good any more.
+func (w *world) setPassword(link string) {
+	w.t.Helper()
+	for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+		res, err := w.client().PostForm(link, url.Values{"password": {password}, "again": {password}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil {
+			w.t.Error(err)
+		}
+		if res.StatusCode != status {
+			w.t.Errorf("the link: %s, not %d", res.Status, status)
+		}
+	}
+	said := w.run("", nil, "quickstart", me, "--root", w.root, "--no-checks")
+	if !strings.Contains(said, "changes its password") || strings.Contains(said, "/password/") {
+		w.t.Errorf("with a password:\n%s", said)
+	}
+}
+
+// client is a browser: names come from the DNS as published, trust from the
+// world's roots. It follows no redirect by itself.
+func (w *world) client() *http.Client {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, w.dns.Addr().String())
+	}}
+	return &http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Resolver: resolver}).DialContext, TLSClientConfig: &tls.Config{RootCAs: w.roots}},
+		Timeout:   20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // astray is the control: a record that somebody removed is missed, by name, and
 // with the line that mends it.
 func (w *world) astray() {
@@ -162,15 +202,15 @@ func (w *world) connect() {
 	w.t.Helper()
 	try := func(code int, secret, scheme, port string, said ...string) {
 		w.t.Helper()
-		url := scheme + "://" + me + "@mail.example.test:" + port
-		out := w.run(secret+"\n", []int{code}, "doctor", "connect", url, "--password-stdin", "--config", w.config())
+		at := scheme + "://" + me + "@mail.example.test:" + port
+		out := w.run(secret+"\n", []int{code}, "doctor", "connect", at, "--password-stdin", "--config", w.config())
 		for _, part := range said {
 			if !strings.Contains(out, part) {
-				w.t.Errorf("%s: no %q in:\n%s", url, part, out)
+				w.t.Errorf("%s: no %q in:\n%s", at, part, out)
 			}
 		}
 		if strings.Contains(out, secret) {
-			w.t.Errorf("%s: the password is shown:\n%s", url, out)
+			w.t.Errorf("%s: the password is shown:\n%s", at, out)
 		}
 	}
 	for _, scheme := range []string{"submission", "submissions", "imap", "imaps", "pop3", "pop3s"} {
