@@ -51,9 +51,12 @@ test: ## every test and lint; as root it installs the mail clients that it lacks
 	for target in lint unittest bundletest; do $(MAKE) $$target || failed="$$failed $$target"; done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
+# How long the model of IMAP goes on with new seeds, behind the kept ones.
+export POSTHOUSE_MODEL_FOR ?= 30s
+
 .PHONY: unittest bundletest
 unittest:
-	$(GO) test -timeout 8m $(TEST_TAGS) ./...
+	$(GO) test -timeout 12m $(TEST_TAGS) ./...
 
 # The PostgreSQL that make build brings has to pass too, where it is at hand.
 bundletest:
