@@ -106,14 +106,19 @@ func (s *Store) ACL(ctx context.Context, mbox MailboxID) ([]Grant, error) {
 // ErrNoMailbox, ErrNoAccount, ErrTooManyGrants.
 func (s *Store) SetACL(ctx context.Context, mbox MailboxID, who Grantee, op RightsOp, rights Rights) error {
 	var owner AccountID
+	var domain *string
 	err := s.inTx(ctx, "set rights", func(tx pgx.Tx) (err error) {
-		owner, err = setACL(ctx, tx, mbox, who, op, rights)
+		owner, domain, err = setACL(ctx, tx, mbox, who, op, rights)
 		return err
 	})
-	if err == nil {
-		s.changedRights(mbox, owner, who)
+	if err != nil {
+		return err
 	}
-	return err
+	s.changedRights(mbox, owner, who)
+	if domain != nil {
+		s.changedAnyone(*domain)
+	}
+	return nil
 }
 
 // DeleteACL removes an entry. It is no error if it is not there.
@@ -130,19 +135,19 @@ func (s *Store) changedRights(mbox MailboxID, owner AccountID, who Grantee) {
 	}
 }
 
-// setACL is the transaction; changes of one list wait for each other.
-func setACL(ctx context.Context, tx pgx.Tx, mbox MailboxID, who Grantee, op RightsOp, rights Rights) (owner AccountID, err error) {
+// setACL is the transaction; changes of one list wait for each other. domain is
+// that of an entry of everybody's.
+func setACL(ctx context.Context, tx pgx.Tx, mbox MailboxID, who Grantee, op RightsOp, rights Rights) (owner AccountID, domain *string, err error) {
 	boxes, err := lockMailboxes(ctx, tx, mbox)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	owner = boxes[mbox].Account
-	var domain *string
 	var grantee *AccountID
 	if who.Account == 0 {
 		var d string
 		if err := tx.QueryRow(ctx, `SELECT split_part(address, '@', 2) FROM account WHERE id = $1`, owner).Scan(&d); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		domain = &d
 	} else {
@@ -158,7 +163,7 @@ func setACL(ctx context.Context, tx pgx.Tx, mbox MailboxID, who Grantee, op Righ
 	case err == nil:
 		before = Rights(have)
 	case !errors.Is(err, pgx.ErrNoRows):
-		return 0, err
+		return 0, nil, err
 	}
 	switch op {
 	case AddRights:
@@ -166,7 +171,7 @@ func setACL(ctx context.Context, tx pgx.Tx, mbox MailboxID, who Grantee, op Righ
 	case RemoveRights:
 		rights = before &^ rights
 	}
-	return owner, putGrant(ctx, tx, mbox, owner, grantee, domain, who, rights)
+	return owner, domain, putGrant(ctx, tx, mbox, owner, grantee, domain, who, rights)
 }
 
 // putGrant writes an entry, or removes it.

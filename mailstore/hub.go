@@ -1,6 +1,9 @@
 package mailstore
 
-import "sync"
+import (
+	"hash/fnv"
+	"sync"
+)
 
 // Watch tells of changes. C gets a value after at least one change since the
 // last; several changes may give one value, and a value may come without a
@@ -14,10 +17,19 @@ type Watch struct {
 	changed map[watchKey]struct{} // since the last Changed; nil: nobody asks
 }
 
-// watchKey is what is watched: one of the two is zero.
+// watchKey is what is watched: two of the three are zero.
 type watchKey struct {
 	mailbox MailboxID
 	account AccountID
+	anyone  uint32 // all accounts of a domain, see anyoneOf
+}
+
+// anyoneOf is the key of what is granted to everybody in a domain. A number has
+// its place in every notification; that two domains share one costs a look.
+func anyoneOf(domain string) watchKey {
+	h := fnv.New32a()
+	h.Write([]byte(domain))
+	return watchKey{anyone: max(h.Sum32(), 1)}
 }
 
 // hub passes changes on to the sessions of this process.
@@ -71,10 +83,11 @@ func (w *Watch) Close() {
 	}
 }
 
-// Follow has the watch be of these mailboxes and accounts and no others. What
-// happened in others is forgotten.
-func (w *Watch) Follow(boxes []MailboxID, accounts []AccountID) {
-	want := make(map[watchKey]struct{}, len(boxes)+len(accounts))
+// Follow has the watch be of these mailboxes and accounts, of what is granted to
+// anyone of the domain, and of nothing else. What happened elsewhere is forgotten.
+func (w *Watch) Follow(boxes []MailboxID, accounts []AccountID, domain string) {
+	want := make(map[watchKey]struct{}, len(boxes)+len(accounts)+1)
+	want[anyoneOf(domain)] = struct{}{}
 	for _, id := range boxes {
 		want[watchKey{mailbox: id}] = struct{}{}
 	}
@@ -98,15 +111,15 @@ func (w *Watch) Follow(boxes []MailboxID, accounts []AccountID) {
 }
 
 // Changed gives the mailboxes that changed since it was last asked, and whether
-// an account did. Only a watch made by WatchMany knows.
+// an account did, or the rights of anyone. Only a watch made by WatchMany knows.
 func (w *Watch) Changed() (boxes []MailboxID, accounts bool) {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
 	for key := range w.changed {
-		if key.account != 0 {
-			accounts = true
-		} else {
+		if key.mailbox != 0 {
 			boxes = append(boxes, key.mailbox)
+		} else {
+			accounts = true
 		}
 	}
 	clear(w.changed)
@@ -203,6 +216,14 @@ func (s *Store) changed(ids ...MailboxID) {
 // mailboxes or its subscriptions.
 func (s *Store) changedAccount(acct AccountID) {
 	key := watchKey{account: acct}
+	s.hub.publish(key)
+	s.notify.add(key)
+}
+
+// changedAnyone is called after a commit that changed what everybody in a domain
+// may do somewhere.
+func (s *Store) changedAnyone(domain string) {
+	key := anyoneOf(domain)
 	s.hub.publish(key)
 	s.notify.add(key)
 }

@@ -129,3 +129,40 @@ func TestWatchWithoutNotify(t *testing.T) {
 	}
 	await(t, "a poll after that", w)
 }
+
+// TestWatchAnyone: what is granted to everybody in a domain wakes who watches it,
+// on every node, and nobody of another domain.
+func TestWatchAnyone(t *testing.T) {
+	pool := pgtest.Pool(t)
+	a := storetest.OpenOn(t, pool, mailstore.Options{})
+	alice := storetest.Account(t, a, "alice@example.test")
+	box := inboxOf(t, a, alice)
+	b := storetest.OpenOn(t, pgtest.PoolOn(t, pool.Config().ConnString()), mailstore.Options{})
+	var watches []*mailstore.Watch
+	for _, s := range []*mailstore.Store{a, b} {
+		w := s.WatchMany()
+		w.Follow(nil, nil, "example.test")
+		watches = append(watches, w)
+	}
+	other := b.WatchMany()
+	other.Follow(nil, nil, "example.org")
+	for _, op := range []mailstore.RightsOp{mailstore.AddRights, mailstore.RemoveRights} {
+		if err := a.SetACL(t.Context(), box, mailstore.Grantee{}, op, mailstore.RightLookup); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range watches {
+			await(t, "anyone", w)
+			if boxes, accounts := w.Changed(); len(boxes) > 0 || !accounts {
+				t.Errorf("changed: %v, %v", boxes, accounts)
+			}
+		}
+	}
+	select {
+	case <-other.C:
+		t.Error("another domain was woken")
+	default:
+	}
+	for _, w := range append(watches, other) {
+		w.Close()
+	}
+}

@@ -219,14 +219,17 @@ func (n *notifier) send(ctx context.Context) error {
 	return nil
 }
 
-// payload is the node's number and the keys: "7 m12 m13 a4".
+// payload is the node's number and the keys: "7 m12 m13 a4 d99".
 func payload(node int32, keys []watchKey) string {
 	b := strconv.AppendInt(nil, int64(node), 10)
 	for _, key := range keys {
-		if key.mailbox != 0 {
+		switch {
+		case key.mailbox != 0:
 			b = strconv.AppendInt(append(b, " m"...), int64(key.mailbox), 10)
-		} else {
+		case key.account != 0:
 			b = strconv.AppendInt(append(b, " a"...), int64(key.account), 10)
+		default:
+			b = strconv.AppendUint(append(b, " d"...), uint64(key.anyone), 10)
 		}
 	}
 	return string(b)
@@ -250,6 +253,8 @@ func (n *notifier) heard(payload string) {
 			keys = append(keys, watchKey{mailbox: MailboxID(id)})
 		case word[0] == 'a':
 			keys = append(keys, watchKey{account: AccountID(id)})
+		case word[0] == 'd':
+			keys = append(keys, watchKey{anyone: uint32(id)})
 		}
 	}
 	n.s.hub.publish(keys...)

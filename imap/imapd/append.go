@@ -285,7 +285,10 @@ func (a *appending) deliver(c *command, old *mailstore.Replaced) error {
 		uids.Add(p.UID)
 	}
 	c.code = fmt.Sprintf("APPENDUID %d %s", placed[0].UIDValidity, uids)
-	if s.box != nil && s.box.id == placed[0].Mailbox && old == nil {
+	if s.box != nil && s.box.id == placed[0].Mailbox {
+		s.placed = uids
+	}
+	if s.placed != nil && old == nil {
 		// RFC 3501 §6.3.11: the client should hear EXISTS at once, and the hub
 		// may not have told us yet.
 		return s.syncNow(a.ctx, false)

@@ -53,7 +53,15 @@ func (s *session) cmdCopy(ctx context.Context, c *command) error {
 	if len(result.Src) > 0 {
 		c.code = copyUID(result)
 	}
+	s.copied(target, result)
 	return nil
+}
+
+// copied notes what came into the selected mailbox itself.
+func (s *session) copied(to mailstore.Reached, r mailstore.CopyResult) {
+	if to.ID == s.box.id {
+		s.placed = mailstore.UIDs(r.Dst...)
+	}
 }
 
 // copyUID is the response code of RFC 4315 §3.

@@ -21,7 +21,7 @@ const (
 func (s *session) command(ctx context.Context) error {
 	s.lex.Begin()
 	s.count++
-	s.named = s.named[:0]
+	s.named, s.placed = s.named[:0], nil
 	c := &command{lex: s.lex, metric: "unknown", begun: time.Now()}
 	spec, err := s.header(c)
 	if err == nil && spec.in == selected {

@@ -31,6 +31,7 @@ func (s *session) cmdMove(ctx context.Context, c *command) error {
 	if len(result.Src) > 0 {
 		s.enc.Raw("* OK [" + copyUID(result) + "] Moved\r\n")
 	}
+	s.copied(target, result)
 	if lost := s.syncNow(ctx, false); lost != nil {
 		return lost
 	}

@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ type toldBox struct {
 	name     string
 	account  mailstore.AccountID
 	personal bool
-	events   notifyEvents // that are told of it; message events need the right r
+	events   notifyEvents // that are told of it
+	denied   bool         // others were asked for, which need the right r
 	messages int64
 	uidNext  mailstore.UID
 	modSeq   mailstore.ModSeq
@@ -47,6 +49,9 @@ func (s *session) standing(ctx context.Context, n *notification) (st standing, e
 	}
 	if n.events&metadataEvents != 0 {
 		st.sums, err = s.srv.Store.MetadataSums(ctx, s.acct())
+	}
+	if err == nil && len(st.boxes) > maxNotifyMailboxes {
+		err = errNotifyTooMuch
 	}
 	return st, err
 }
@@ -82,12 +87,13 @@ func within(name, top string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// box makes what is kept of a mailbox, with no messages told.
+// box makes what is kept of a mailbox, with nothing told of its messages.
 func (n *notification) box(r *mailstore.Reached, subs map[string]bool) *toldBox {
-	t := &toldBox{name: r.Name, account: r.Account, personal: r.Personal, uidNext: 1, validity: r.UIDValidity}
+	t := &toldBox{name: r.Name, account: r.Account, personal: r.Personal, uidNext: 1}
 	t.events = n.eventsOf(r.Name, r.Personal, subs[r.Name])
-	if !r.Rights.Has(mailstore.RightRead) {
-		t.events &^= messageEvents | mailboxMetadataChange
+	if reading := t.events & (messageEvents | mailboxMetadataChange); !r.Rights.Has(mailstore.RightRead) {
+		t.events &^= reading
+		t.denied = reading != 0
 	}
 	return t
 }
@@ -97,7 +103,7 @@ func (n *notification) box(r *mailstore.Reached, subs map[string]bool) *toldBox 
 // what was told before goes on.
 func (s *session) startNotify(ctx context.Context, n *notification) error {
 	n.watch = s.srv.Store.WatchMany()
-	n.watch.Follow(nil, []mailstore.AccountID{s.acct()})
+	n.watch.Follow(nil, []mailstore.AccountID{s.acct()}, s.account.Address.Domain)
 	st, err := s.standing(ctx, n)
 	if err == nil {
 		n.told = make(map[mailstore.MailboxID]*toldBox, len(st.boxes))
@@ -106,9 +112,6 @@ func (s *session) startNotify(ctx context.Context, n *notification) error {
 		}
 		s.follow(n)
 		st, err = s.standing(ctx, n)
-	}
-	if err == nil && len(st.boxes) > maxNotifyMailboxes {
-		err = errNotifyTooMuch
 	}
 	if err != nil {
 		n.watch.Close()
@@ -119,7 +122,9 @@ func (s *session) startNotify(ctx context.Context, n *notification) error {
 	for i := range st.boxes {
 		r := &st.boxes[i]
 		t := n.box(r, st.subs)
-		t.counts(&r.Mailbox)
+		if !t.denied {
+			t.counts(&r.Mailbox)
+		}
 		n.told[r.ID] = t
 		if err := s.firstStatus(ctx, n, r, t); err != nil {
 			n.watch.Close()
@@ -136,8 +141,8 @@ func (s *session) startNotify(ctx context.Context, n *notification) error {
 // which mailboxes that were named nothing can be told.
 func (s *session) firstStatus(ctx context.Context, n *notification, r *mailstore.Reached, t *toldBox) error {
 	selected := s.box != nil && s.box.id == r.ID
-	if asked := n.eventsOf(r.Name, r.Personal, n.subs[r.Name]); asked&^t.events != 0 && !selected {
-		s.listed(r.Name, []string{`\NoAccess`}, "")
+	if t.denied && !selected {
+		s.listed(r.Name, []string{noAccess}, "")
 		return nil
 	}
 	if !n.status || t.events&messageEvents == 0 || selected {
@@ -167,7 +172,7 @@ func (s *session) follow(n *notification) {
 			accounts = append(accounts, t.account)
 		}
 	}
-	n.watch.Follow(boxes, accounts)
+	n.watch.Follow(boxes, accounts, s.account.Address.Domain)
 }
 
 // dropNotify ends what was asked for; nothing is told any more.
@@ -253,7 +258,11 @@ func (s *session) selectedID() mailstore.MailboxID {
 
 // overflow ends the notifications, as if NOTIFY NONE had come.
 func (s *session) overflow(why string, err error) {
-	s.log.Error(why, "event", "imap.notify", "error", err)
+	level := slog.LevelError
+	if errors.Is(err, errNotifyTooMuch) { // no fault of ours
+		level = slog.LevelInfo
+	}
+	s.log.Log(context.Background(), level, why, "event", "imap.notify", "error", err)
 	s.enc.Raw("* OK [NOTIFICATIONOVERFLOW] Notifications have ended, ask for them again\r\n")
 	s.dropNotify()
 	s.notify = &notification{}

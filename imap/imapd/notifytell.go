@@ -23,9 +23,9 @@ func (s *session) treeNews(ctx context.Context, n *notification) error {
 	for i := range st.boxes {
 		r := &st.boxes[i]
 		t := n.box(r, st.subs)
-		if old := told[r.ID]; old == nil && r.Messages == 0 {
+		if old := told[r.ID]; old == nil && r.Messages == 0 && !t.denied {
 			t.counts(&r.Mailbox) // its being there is all that is new
-		} else if old != nil {
+		} else if old != nil && !t.denied && !old.denied {
 			t.messages, t.uidNext, t.modSeq, t.validity = old.messages, old.uidNext, old.modSeq, old.validity
 		}
 		n.told[r.ID] = t
@@ -36,6 +36,7 @@ func (s *session) treeNews(ctx context.Context, n *notification) error {
 	s.follow(n)
 	tree := newNotifyTree(&st)
 	listed := s.tellNames(n, told, before, tree)
+	s.tellAccess(n, told, listed, tree)
 	s.tellSubscriptions(n, before, listed, tree)
 	s.tellAnnotations(n, sums)
 	// The watch is of new mailboxes only since a moment ago: they are read again.
@@ -113,6 +114,28 @@ func (s *session) tellNames(n *notification, told map[mailstore.MailboxID]*toldB
 	}
 	return listed
 }
+
+// tellAccess tells of mailboxes that are watched no more, for the user may not read
+// them, and of those that are again (§5.9); the counts of these follow.
+func (s *session) tellAccess(n *notification, told map[mailstore.MailboxID]*toldBox, listed map[string]bool, tree *notifyTree) {
+	for _, id := range sortedIDs(n.told) {
+		now, was := n.told[id], told[id]
+		if id == n.of || listed[now.name] || s.own(now.name) {
+			continue
+		}
+		switch {
+		case now.denied && (was == nil || !was.denied):
+			listed[now.name] = true
+			s.listed(now.name, append([]string{noAccess}, tree.attributes(now.name)...), "")
+		case was != nil && was.denied && !now.denied && now.events != 0:
+			listed[now.name] = true
+			s.listed(now.name, tree.attributes(now.name), "")
+		}
+	}
+}
+
+// noAccess is the attribute of a mailbox that the user sees but may not read (§3.1).
+const noAccess = `\NoAccess`
 
 func sortedIDs(m map[mailstore.MailboxID]*toldBox) []mailstore.MailboxID {
 	return slices.SortedFunc(maps.Keys(m), func(a, b mailstore.MailboxID) int { return strings.Compare(m[a].name, m[b].name) })
@@ -204,10 +227,13 @@ func (s *session) entryName(entry string) {
 	}
 }
 
-// fetchNew gives of new messages in the selected mailbox what NOTIFY asked for
-// (§5.2).
+// fetchNew gives of new messages in the selected mailbox what NOTIFY asked for,
+// but not of those that the client put there itself (§5.2).
 func (s *session) fetchNew(ctx context.Context, added mailstore.UIDSet) {
 	if s.notify == nil || len(s.notify.items) == 0 {
+		return
+	}
+	if added = added.Subtract(s.placed); added.IsEmpty() {
 		return
 	}
 	f := &fetch{s: s, ctx: ctx, items: slices.Clone(s.notify.items)}

@@ -51,6 +51,7 @@ type session struct {
 	program  string            // what the client calls itself by ID
 	wrote    string            // the last mailbox name of a command, as the client wrote it
 	named    []string          // the mailbox names of a command, decoded
+	placed   mailstore.UIDSet  // what a command put into the selected mailbox
 	revoked  atomic.Bool       // set before a poke: the session must end
 	atEnd    []func()
 	implied  []string // names that CREATE subscribed by itself, the latest maxImplied
