@@ -47,6 +47,8 @@ func (p *Patient) domainRecords(ctx context.Context, f *findings) {
 			switch {
 			case r.Verdict == mailauth.VerdictUnknown:
 				level = Warning
+			case r.Kind == mailauth.KindSTS && r.Verdict == mailauth.VerdictDiffers: // senders keep the policy of before
+				level = Warning
 			case r.Optional:
 				level = Note
 			}
@@ -54,12 +56,25 @@ func (p *Patient) domainRecords(ctx context.Context, f *findings) {
 			if r.Detail != "" {
 				text += ": " + r.Detail
 			}
-			f.add(level, r.Name, "publish: "+r.Zone(), "the %s record (%s) %s", r.Type, r.Why, text)
+			f.add(level, r.Name, mendRecord(r), "the %s record (%s) %s", r.Type, r.Why, text)
 		}
 		if good > 0 {
 			f.ok(d.Name, "%d of %d DNS records are as they should be", good, len(d.Records))
 		}
 	}
+}
+
+// mendRecord is what to do about a record that is not as it should be.
+func mendRecord(r mailauth.Finding) string {
+	switch {
+	case r.Type != "TXT" || r.Verdict != mailauth.VerdictDiffers:
+		return "publish: " + r.Zone()
+	case len(r.Found) > 1:
+		return "let this one alone stand: " + r.Zone()
+	case r.Found[0] == r.Value: // SPF names hosts by their records
+		return "leave it, and mend the MX and address records that it speaks of"
+	}
+	return "publish in its place: " + r.Zone()
 }
 
 // authorities are the CAA names of authorities by a part of their ACME URL.

@@ -81,7 +81,7 @@ func (p *Patient) outbound(ctx context.Context, f *findings) {
 		last = err
 	}
 	if !found {
-		f.add(Warning, "DNS", "look at /etc/resolv.conf", "the DNS does not answer, so that nothing can be told of the outside: %v", last)
+		f.add(Warning, "DNS", "look at /etc/resolv.conf", "names out there cannot be resolved, so that nothing can be told of the outside: %v", last)
 		return
 	}
 	f.add(Warning, "port 25", "ask your provider to open it, or send by somebody who may: posthouse relay add NAME HOST:587 --user USER && posthouse relay route all NAME",
