@@ -36,6 +36,9 @@ type world struct {
 	trust  string            // PEM file of pebble's root
 	roots  *x509.CertPool
 	acme   string // options of [acme]
+
+	records []string // what was published, as lines
+	code    int      // with which the last command ended
 }
 
 func newWorld(t *testing.T) *world {
@@ -119,9 +122,10 @@ func (w *world) run(stdin string, codes []int, args ...string) string {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
-	if code := cmd.ProcessState.ExitCode(); err != nil || len(codes) > 0 {
+	w.code = cmd.ProcessState.ExitCode()
+	if err != nil || len(codes) > 0 {
 		for _, ok := range codes {
-			if code == ok {
+			if w.code == ok {
 				return out.String()
 			}
 		}
