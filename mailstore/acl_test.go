@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"posthouse/internal/test/pgtest"
 	"posthouse/internal/test/storetest"
@@ -170,6 +171,10 @@ func TestCopyBetweenAccounts(t *testing.T) {
 	}
 	if v.Flags(1) != mailstore.FlagSeen || v.Flags(2)&mailstore.SystemFlags != mailstore.FlagFlagged|mailstore.FlagDeleted || fmt.Sprint(v.Flags(2).Keywords(m.Keywords)) != "[word]" {
 		t.Errorf("flags %x and %x of %v", v.Flags(1), v.Flags(2), m.Keywords)
+	}
+	back, err := s.Undelete(ctx, alice, "INBOX", nil, time.Time{}) // it was not alice who took it away
+	if err != nil || len(back) != 1 || back[0].EmailID != before[1].EmailID {
+		t.Errorf("of what left the account came back %+v, %v", back, err)
 	}
 	done, err := s.StoreFlags(ctx, bob, res.Mailbox, mailstore.UIDs(1, 2), mailstore.FlagChange{Op: mailstore.SetFlags, Flags: mailstore.FlagSeen, Within: mailstore.FlagSeen | mailstore.FlagDeleted})
 	if err != nil || done.Changed.Len() != 1 {

@@ -39,7 +39,8 @@ func (s *Store) CopyKeeping(ctx context.Context, srcAcct AccountID, src MailboxI
 }
 
 // Move moves messages (RFC 6851), at most 1,000 a transaction: when it fails,
-// the result says what was moved before. Errors are those of Copy.
+// the result says what was moved before. What is moved into another account can
+// be undeleted in the one that it left. Errors are those of Copy.
 func (s *Store) Move(ctx context.Context, srcAcct AccountID, src MailboxID, uids UIDSet, dstAcct AccountID, dst string) (res CopyResult, err error) {
 	return s.MoveKeeping(ctx, srcAcct, src, uids, dstAcct, dst, AllFlags)
 }
@@ -115,7 +116,8 @@ func (s *Store) copyPart(ctx context.Context, c *copying, uids UIDSet) (res Copy
 		if res.Src, res.Dst, err = insertCopies(ctx, tx, from, to, uids, flagSQL); err != nil || !c.move || len(res.Src) == 0 {
 			return err
 		}
-		gone, err := takeOut(ctx, tx, from.Account, from.ID, UIDs(res.Src...), 0, true)
+		// What leaves the account can be undeleted there: who moved it may be another user.
+		gone, err := takeOut(ctx, tx, from.Account, from.ID, UIDs(res.Src...), 0, from.Account == to.Account)
 		if err == nil && gone.Len() != len(res.Src) {
 			err = errors.New("mailstore: a move took out other messages than it copied")
 		}
