@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"posthouse/internal/mail"
 	"posthouse/internal/test/pgtest"
 	"posthouse/internal/test/storetest"
 	"posthouse/mailstore"
@@ -156,6 +158,51 @@ func TestLoggedFlagsAreInForce(t *testing.T) {
 			m := current(t, s, alice, "Archive")
 			return fmt.Sprint(m.Deleted, m.Keywords, current(t, s, alice, "INBOX").Deleted), err
 		},
+		"COPY into another account: 2 [k]": func(s *mailstore.Store, alice mailstore.AccountID, inbox mailstore.MailboxID) (string, error) {
+			bob := storetest.Account(t, s, "bob@example.test")
+			_, err := s.Copy(t.Context(), alice, inbox, mailstore.UIDsBetween(4, 7), bob, "INBOX")
+			m := current(t, s, bob, "INBOX")
+			return fmt.Sprint(m.Deleted, m.Keywords), err
+		},
+		"RENAME INBOX: 5 [k] 0": func(s *mailstore.Store, alice mailstore.AccountID, _ mailstore.MailboxID) (string, error) {
+			err := s.RenameMailbox(t.Context(), alice, "INBOX", "Old")
+			m := current(t, s, alice, "Old")
+			return fmt.Sprint(m.Deleted, m.Keywords, current(t, s, alice, "INBOX").Deleted), err
+		},
+		"POP3 archives: 2 [k] 3": func(s *mailstore.Store, alice mailstore.AccountID, _ mailstore.MailboxID) (string, error) {
+			err := openDrop(t, s, alice).Commit(t.Context(), []int{3, 4, 5}, mail.Retention{Mode: mail.RetainArchive})
+			m := current(t, s, alice, "Archive")
+			return fmt.Sprint(m.Deleted, m.Keywords, current(t, s, alice, "INBOX").Deleted), err
+		},
+		"POP3 hides, and nothing else: 1:108 2:108 3:108 4:108 5:108 6:0 7:0 8:0 9:0 10:0": func(s *mailstore.Store, alice mailstore.AccountID, inbox mailstore.MailboxID) (string, error) {
+			err := openDrop(t, s, alice).Commit(t.Context(), []int{3, 4, 5}, mail.Retention{Mode: mail.RetainKeep})
+			return flagsOf(t, s, alice, inbox), err
+		},
+		"removed and brought back: 1:108 4:108 5:108 6:0 7:0 8:0 9:0 10:0 11:100 12:100": func(s *mailstore.Store, alice mailstore.AccountID, inbox mailstore.MailboxID) (string, error) {
+			_, err := s.Remove(t.Context(), alice, inbox, mailstore.UIDsBetween(2, 3))
+			if err == nil {
+				_, err = s.Undelete(t.Context(), alice, "INBOX", nil, time.Time{})
+			}
+			return flagsOf(t, s, alice, inbox), err
+		},
+		"of a mailbox that is gone: 0": func(s *mailstore.Store, alice mailstore.AccountID, inbox mailstore.MailboxID) (string, error) {
+			archive := box(t, s, alice, "Archive")
+			_, err := s.Copy(t.Context(), alice, inbox, mailstore.UIDsBetween(1, 10), alice, "Archive")
+			if err == nil {
+				_, err = s.StoreFlags(t.Context(), alice, archive, mailstore.UIDsBetween(1, 10), mailstore.FlagChange{Flags: mailstore.FlagFlagged})
+			}
+			if err == nil {
+				err = s.DeleteMailbox(t.Context(), alice, "Archive")
+			}
+			exec(t, s, `UPDATE mailbox SET deleted_at = now() - interval '15 days' WHERE deleted_at IS NOT NULL`)
+			if err == nil {
+				err = s.Sweep(t.Context())
+			}
+			if err == nil {
+				err = s.FoldFlags(t.Context(), alice, archive)
+			}
+			return fmt.Sprint(count(t, s, `SELECT count(*) FROM mailbox_change WHERE mailbox_id = `+fmt.Sprint(archive))), err
+		},
 		"octets of what is deleted: true": func(s *mailstore.Store, alice mailstore.AccountID, inbox mailstore.MailboxID) (string, error) {
 			n, err := s.DeletedBytes(t.Context(), alice, inbox)
 			return fmt.Sprint(n > 0), err
@@ -170,6 +217,67 @@ func TestLoggedFlagsAreInForce(t *testing.T) {
 		if got, err := does(s, alice, inbox); err != nil || !strings.HasSuffix(what, ": "+got) {
 			t.Errorf("%s: got %q, %v", what, got, err)
 		}
+	}
+}
+
+// flagsOf are the flags of all messages, by a view loaded from nothing.
+func flagsOf(t *testing.T, s *mailstore.Store, acct mailstore.AccountID, box mailstore.MailboxID) string {
+	t.Helper()
+	out := strings.Fields(states(t, s, acct, box))
+	for i := range out {
+		out[i], _, _ = strings.Cut(out[i], "@")
+	}
+	return strings.Join(out, " ")
+}
+
+// Two nodes that fold the same operations, while messages are expunged and flags
+// stored by rows, do each once and lose none.
+func TestTwoNodesFold(t *testing.T) {
+	one, alice, inbox := loggedDeleted(t)
+	two := storetest.OpenOn(t, pgtest.PoolOn(t, storetest.Pool(t, one).Config().ConnString()), mailstore.Options{AtOnce: 1 << 30, Fold: -1, Sweep: -1})
+	ctx := t.Context()
+	for round := range 10 {
+		for i := range 3 {
+			if _, err := one.StoreFlags(ctx, alice, inbox, mailstore.UIDsBetween(1, 20), mailstore.FlagChange{Op: mailstore.FlagOp(1 + (i+round)%2), Flags: mailstore.FlagSeen | mailstore.FlagFlagged}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		storetest.Append(t, one, alice, "INBOX", mailText(round), 0)
+		var all sync.WaitGroup
+		for _, do := range []func() error{
+			func() error { return one.FoldFlags(ctx, alice, inbox) },
+			func() error { return two.FoldFlags(ctx, alice, inbox) },
+			func() error {
+				_, err := two.StoreFlags(ctx, alice, inbox, mailstore.UIDsBetween(6, 9), mailstore.FlagChange{Op: mailstore.FlagOp(1 + round%2), Flags: mailstore.FlagAnswered})
+				return err
+			},
+			func() error {
+				_, err := two.Remove(ctx, alice, inbox, mailstore.UIDs(mailstore.UID(round+1)))
+				return err
+			},
+		} {
+			all.Go(func() {
+				if err := do(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		v, _, err := two.Load(ctx, alice, inbox) // by the journal
+		if err != nil {
+			t.Fatal(err)
+		}
+		journal := ""
+		v.Each(1, v.Len(), func(_ int, uid mailstore.UID, flags mailstore.Flags) bool {
+			journal += fmt.Sprintf(" %d:%x", uid, flags)
+			return true
+		})
+		if rows := " " + flagsOf(t, two, alice, inbox); rows != journal {
+			t.Fatalf("round %d: by the journal%s, by the rows%s", round, journal, rows)
+		}
+	}
+	if n := count(t, one, `SELECT count(*) FROM mailbox WHERE fold_from IS NOT NULL`); n != 0 {
+		t.Errorf("%d mailboxes wait", n)
 	}
 }
 

@@ -125,8 +125,13 @@ func addMultirange(set *UIDSet, text string) error {
 	return nil
 }
 
-// addAll puts another set in: for small ones into a large one.
+// addAll puts another set in. A small one goes into a large one without a copy
+// of it; every second message of 100,000 is no small one.
 func (s *UIDSet) addAll(t UIDSet) {
+	if len(t) > 16 {
+		*s = s.Union(t)
+		return
+	}
 	for _, r := range t {
 		s.AddRange(r.Lo, r.Hi)
 	}
