@@ -75,6 +75,14 @@ func site(t *testing.T) (*mailstore.Store, *pgxpool.Pool, mailstore.AccountID) {
 			t.Fatal(err)
 		}
 	}
+	// Some flags stand in the journal alone.
+	logs := storetest.OpenOn(t, pool, mailstore.Options{AtOnce: -1, Fold: -1, Sweep: -1, Index: -1})
+	if res, err := logs.StoreFlags(t.Context(), alice, work.ID, mailstore.UIDsBetween(2, 6), mailstore.FlagChange{Op: mailstore.AddFlags, Flags: mailstore.FlagFlagged, Keywords: []string{"late"}}); err != nil || res.Changed.Len() != 5 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if n := lines(t, pool, `SELECT uid::text FROM msg_state WHERE flags & 4 <> 0 AND mailbox_id = $1`, work.ID); len(n) > 0 {
+		t.Fatal("the rows have the flags already")
+	}
 	execute(t, pool, `INSERT INTO queue_message (blob_id, reverse_path, account_id) SELECT min(blob_id), 'alice@example.test', $1 FROM message`, alice)
 	execute(t, pool, `INSERT INTO queue_rcpt (message_id, n, address, destination) SELECT id, 1, 'c@example.org', 'example.org' FROM queue_message`)
 	return s, pool, alice
@@ -122,7 +130,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 
 // kept is what a restore keeps of each message, as clients see it.
 const kept = `SELECT format('%s %s %s %s uid %s flags %s %s email %s thread %s size %s idate %s %s', a.address, b.name, b.uidvalidity, b.keywords, m.uid, s.flags, s.pop3,
-	m.email_id, m.thread_id, m.size, m.idate, m.idate_zone) FROM message m JOIN msg_state s USING (account_id, mailbox_id, uid) JOIN mailbox b ON b.id = m.mailbox_id JOIN account a ON a.id = m.account_id ORDER BY 1`
+	m.email_id, m.thread_id, m.size, m.idate, m.idate_zone) FROM message m JOIN msg_now s USING (account_id, mailbox_id, uid) JOIN mailbox b ON b.id = m.mailbox_id JOIN account a ON a.id = m.account_id ORDER BY 1`
 
 // granted are the rights of others.
 const granted = `SELECT format('%s: %s %s %s', b.name, coalesce(a.address, l.domain), l.negative, l.rights) FROM acl l JOIN mailbox b ON b.id = l.mailbox_id LEFT JOIN account a ON a.id = l.grantee_id ORDER BY 1`
@@ -254,7 +262,7 @@ func TestTake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const each = `SELECT format('%s %s %s %s', m.email_id, m.size, m.idate, s.flags & 31) FROM message m JOIN msg_state s USING (account_id, mailbox_id, uid) WHERE m.account_id = $1 ORDER BY 1`
+	const each = `SELECT format('%s %s %s %s', m.email_id, m.size, m.idate, s.flags & 31) FROM message m JOIN msg_now s USING (account_id, mailbox_id, uid) WHERE m.account_id = $1 ORDER BY 1`
 	before := lines(t, pool, each, alice)
 	for _, b := range boxes {
 		if b.Name == "Work/2026" {
