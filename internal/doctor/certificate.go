@@ -1,12 +1,15 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"posthouse/internal/config"
@@ -19,6 +22,11 @@ const soon = 14 * 24 * time.Hour
 // certificates looks at what each listener shows to a client that comes by the
 // host's name, and at the names of the domains over HTTPS.
 func (p *Patient) certificates(ctx context.Context, f *findings) {
+	p.shownCertificates(ctx, f)
+	f.join()
+}
+
+func (p *Patient) shownCertificates(ctx context.Context, f *findings) {
 	for _, s := range services {
 		if p.Listen[s.name] == "" {
 			continue
@@ -55,9 +63,10 @@ func (p *Patient) judge(f *findings, listener, name string, chain []*x509.Certif
 	err := verify(chain, name, p.Roots)
 	var stranger x509.UnknownAuthorityError
 	var other x509.HostnameError
+	renew := p.renewal(chain[0])
 	switch {
 	case left <= 0:
-		f.add(Error, listener, "journalctl -u posthouse | grep certificate", "the certificate for %s ended at %s", name, chain[0].NotAfter.Format(time.DateTime))
+		f.add(Error, listener, renew, "the certificate for %s ended at %s", name, chain[0].NotAfter.Format(time.DateTime))
 	case errors.As(err, &other):
 		f.add(Error, listener, "let the DNS of "+name+" lead here, so that a certificate is ordered", "the certificate is not for %s but for %v", name, chain[0].DNSNames)
 	case errors.As(err, &stranger):
@@ -66,10 +75,25 @@ func (p *Patient) judge(f *findings, listener, name string, chain []*x509.Certif
 	case err != nil:
 		f.add(Error, listener, "journalctl -u posthouse | grep certificate", "the certificate for %s: %v", name, err)
 	case left < soon && left < chain[0].NotAfter.Sub(chain[0].NotBefore)/4:
-		f.add(Warning, listener, "journalctl -u posthouse | grep certificate", "the certificate for %s ends in %s and should have been renewed", name, left)
+		f.add(Warning, listener, renew, "the certificate for %s ends in %s and should have been renewed", name, left)
 	default:
 		f.ok(listener, "certificate for %s, by %s, for %s", name, chain[0].Issuer.CommonName, days(left))
 	}
+}
+
+// renewal is what to do about a certificate that ends. One of a file of the
+// operator's nobody renews by itself.
+func (p *Patient) renewal(c *x509.Certificate) string {
+	for _, own := range p.Config.Certificates {
+		text, err := os.ReadFile(own.File)
+		if err != nil {
+			continue
+		}
+		if block, _ := pem.Decode(text); block != nil && bytes.Equal(block.Bytes, c.Raw) {
+			return "put a renewed one into " + own.File + "; it is read again within ten seconds"
+		}
+	}
+	return "journalctl -u posthouse | grep certificate"
 }
 
 func days(d time.Duration) string {

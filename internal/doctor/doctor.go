@@ -22,6 +22,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,23 @@ func (f *findings) add(level Level, subject, mend, format string, args ...any) {
 }
 
 func (f *findings) ok(subject, format string, args ...any) { f.add(OK, subject, "", format, args...) }
+
+// join makes one finding of those that say the same of several subjects, except
+// of what is in order.
+func (f *findings) join() {
+	var list []Finding
+	for _, one := range f.list {
+		i := slices.IndexFunc(list, func(o Finding) bool {
+			return one.Level != OK && o.Level == one.Level && o.Text == one.Text && o.Mend == one.Mend
+		})
+		if i < 0 {
+			list = append(list, one)
+			continue
+		}
+		list[i].Subject += ", " + one.Subject
+	}
+	f.list = list
+}
 
 // Patient is the server that is looked at.
 type Patient struct {

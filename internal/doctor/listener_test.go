@@ -2,7 +2,10 @@ package doctor
 
 import (
 	"bufio"
+	"encoding/pem"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +126,36 @@ func TestCertificates(t *testing.T) {
 			want(t, run(t, "certificate", p.certificates), c.expect)
 		})
 	}
+}
+
+// What all listeners show is said once; of a file of the operator's it is said which.
+func TestCertificateFile(t *testing.T) {
+	ca := nexthop.NewCA()
+	expired := ca.Expired(host)
+	p, _ := patient(t)
+	p.Roots = ca.Pool()
+	file := filepath.Join(t.TempDir(), "own.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: expired.Certificates[0].Certificate[0]}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.Config.Certificates = []config.Certificate{{File: filepath.Join(t.TempDir(), "gone.pem")}, {File: file}}
+	for _, name := range []string{config.SMTP, config.Submission} {
+		p.Listen[name] = nexthop.Start(t, nexthop.Script{TLS: expired}).Addr.String()
+	}
+	got := run(t, "certificate", p.certificates)
+	want(t, got, "error: smtp, submission the certificate for "+host+" ended at")
+	if !strings.HasPrefix(got[0].Mend, "put a renewed one into "+file) {
+		t.Errorf("mend %q", got[0].Mend)
+	}
+}
+
+// The clock of this machine against another's.
+func TestJudgeClock(t *testing.T) {
+	f := &findings{check: "clock"}
+	for _, ahead := range []time.Duration{-20 * time.Second, 31 * time.Second, -31 * time.Second, 2 * time.Hour, -2 * time.Hour} {
+		judgeClock(f, "the database", ahead)
+	}
+	want(t, f.list, "ok: agrees", "warning: differs by 31s", "warning: differs by 31s", "error: differs by 2h0m0s", "error: differs by 2h0m0s")
 }
 
 // TLSA records fit the certificate, or nobody who obeys them delivers.
