@@ -131,8 +131,25 @@ func (w *wire) next() reply {
 	}
 }
 
-// send writes what is to go out at once.
+// send writes what is to go out at once. Where the server has closed already, what
+// it said last is the error: a BYE may come behind the answer before.
 func (w *wire) send(text string) error {
+	err := w.write(text)
+	if err == nil {
+		return nil
+	}
+	for {
+		r := w.next()
+		if r.err != nil {
+			return err
+		}
+		if strings.HasPrefix(r.text, "* BYE") {
+			return fmt.Errorf("%w before %.100s: %s", errBye, text, r.text)
+		}
+	}
+}
+
+func (w *wire) write(text string) error {
 	if err := w.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
