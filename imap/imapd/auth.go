@@ -17,6 +17,11 @@ import (
 // same bound for SMTP).
 const maxSASL = 12288
 
+// capScramPlus offers to bind a login to its connection. A client that can and does
+// not see the offer says so, which is a sign of an attack where it was made (RFC
+// 5802 §6).
+const capScramPlus imap.Cap = "AUTH=SCRAM-SHA-256-PLUS"
+
 // maxFailures is how many wrong passwords end a connection.
 const maxFailures = 5
 
@@ -26,6 +31,7 @@ func (s *session) client() directory.Client {
 	if s.tls != nil {
 		state := s.tls.ConnectionState()
 		c.TLS, c.TLSState, c.Certificate = true, &state, s.cert
+		c.PlusHidden = s.masked()(capScramPlus)
 	}
 	return c
 }

@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"crypto/tls"
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +68,23 @@ func told(p *peer) string {
 	list := p.read()
 	p.run("S: told OK …")
 	return list
+}
+
+// A program from which SCRAM-SHA-256-PLUS is hidden says that it could bind its
+// login and was not offered to: that is no attack then.
+func TestMaskScramPlus(t *testing.T) {
+	s := newSite(t, withTLS(testCertificate(t)))
+	if err := s.dir.SetMask(t.Context(), mail.Address{}, "old*", []string{"AUTH=SCRAM-SHA-256-PLUS"}); err != nil {
+		t.Fatal(err)
+	}
+	first := base64.StdEncoding.EncodeToString([]byte("y,,n=" + aliceName + ",r=abc"))
+	for program, reply := range map[string]string{"old one": "S: + …\nC: *\nS: b BAD …", "new one": "S: b NO …"} {
+		c, err := tls.Dial("tcp", s.tls, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		newPeer(t, c).run("S: * OK …\nC: a ID (\"name\" \"" + program + "\")\nS: * ID (…)\nS: a OK …\nC: b AUTHENTICATE SCRAM-SHA-256 " + first + "\n" + reply)
+	}
 }
 
 // has and lacks look for words of a list of capabilities.

@@ -26,6 +26,8 @@ type Client struct {
 	// Certificate is the one that the server showed, for channel binding by
 	// tls-server-end-point; nil: not known.
 	Certificate *tls.Certificate
+	// PlusHidden says that this client is not told of SCRAM-SHA-256-PLUS, by a mask.
+	PlusHidden bool
 }
 
 // Throttled says that the client guessed too often. The password was not looked at.

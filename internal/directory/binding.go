@@ -27,7 +27,7 @@ func (c Client) binding(clientFirst string, plus bool) (scram.ChannelBinding, er
 		return scram.ChannelBinding{}, ErrMalformed
 	case bound && !plus, !bound && plus:
 		return scram.ChannelBinding{}, fmt.Errorf("%w: the mechanism says otherwise", ErrChannelBinding)
-	case flag == "y" && c.binds():
+	case flag == "y" && c.binds() && !c.PlusHidden:
 		return scram.ChannelBinding{}, fmt.Errorf("%w: somebody took %s out of what this server offers", ErrChannelBinding, scramPlus)
 	case !bound:
 		return scram.ChannelBinding{}, nil

@@ -130,6 +130,8 @@ func TestScramBindingFlag(t *testing.T) {
 		{"SCRAM-SHA-256", true, "n,,n=alice,r=abc", nil},
 		{"SCRAM-SHA-256", true, "y,,n=alice,r=abc", ErrChannelBinding}, // the offer was hidden from it
 		{"SCRAM-SHA-256", false, "y,,n=alice,r=abc", nil},              // there was none
+		{"masked SCRAM-SHA-256", true, "y,,n=alice,r=abc", nil},        // the operator hid it
+		{"masked SCRAM-SHA-256-PLUS", true, "p=tls-exporter,,n=alice,r=abc", nil},
 		{"SCRAM-SHA-256", true, "p=tls-exporter,,n=alice,r=abc", ErrChannelBinding},
 		{"SCRAM-SHA-256", false, "p=tls-exporter,,n=alice,r=abc", ErrChannelBinding},
 		{"SCRAM-SHA-256-PLUS", true, "p=tls-exporter,,n=alice,r=abc", nil},
@@ -143,7 +145,9 @@ func TestScramBindingFlag(t *testing.T) {
 		if c.tls {
 			client = secured
 		}
-		_, _, err := talk(t, d, c.mech, client, []byte(c.first))
+		mech, masked := strings.CutPrefix(c.mech, "masked ")
+		client.PlusHidden = masked
+		_, _, err := talk(t, d, mech, client, []byte(c.first))
 		if c.want == nil {
 			if err == nil || err.Error() != "not done" {
 				t.Errorf("%+v: %v", c, err)
