@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -29,6 +30,27 @@ func TestTrustTable(t *testing.T) {
 	for _, m := range named {
 		if name := m[1] + "." + m[2]; !there[name] {
 			t.Errorf("docs/trust.md names %s, which does not exist", name)
+		}
+	}
+}
+
+var imapTest = regexp.MustCompile(`\b(?:([a-z0-9]+)\.)?((?:Test|Fuzz)[A-Z][A-Za-z0-9]+)`)
+
+// TestIMAPTable holds the same of docs/imap.md, where imapd is not said.
+func TestIMAPTable(t *testing.T) {
+	root := filepath.Join("..", "..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "docs", "imap.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := imapTest.FindAllStringSubmatch(string(text), -1)
+	if len(named) < 80 {
+		t.Fatalf("docs/imap.md names %d tests: the pattern is broken", len(named))
+	}
+	there := tests(t, root)
+	for _, m := range named {
+		if name := cmp.Or(m[1], "imapd") + "." + m[2]; !there[name] {
+			t.Errorf("docs/imap.md names %s, which does not exist", name)
 		}
 	}
 }
