@@ -50,7 +50,7 @@ func (s *session) standing(ctx context.Context, n *notification) (st standing, e
 	if n.events&metadataEvents != 0 {
 		st.sums, err = s.srv.Store.MetadataSums(ctx, s.acct())
 	}
-	if err == nil && len(st.boxes) > maxNotifyMailboxes {
+	if err == nil && n.events != 0 && len(st.boxes) > maxNotifyMailboxes {
 		err = errNotifyTooMuch
 	}
 	return st, err
