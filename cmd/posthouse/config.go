@@ -139,7 +139,7 @@ type configApplyCmd struct {
 
 // Help says what is done and what is not.
 func (c *configApplyCmd) Help() string {
-	return `Each change takes effect at once, on every node. Doing it again changes nothing. When one change fails those before it stand, and the command can be run again. A new account has a password that nobody knows: set one with account passwd. A new relay with a user takes its password from the file that password_file names.`
+	return `Each change takes effect at once, on every node. Doing it again changes nothing. When one change fails those before it stand, and the command can be run again. A new account has no password: set one with account passwd, or let its owner do so by account link. A new relay with a user takes its password from the file that password_file names, a new issuer that is asked for each token its secret from secret_file.`
 }
 
 func (c *configApplyCmd) Run(ctx context.Context, con *console) error {

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
-	"os"
 	"slices"
 
 	"posthouse/internal/directory"
@@ -23,9 +20,9 @@ type applier struct {
 }
 
 // order sorts the changes so that each finds what it needs: aliases, backup
-// domains, routes and hooks go before others take their names, then everything
-// is made and changed, and at last accounts, relays and domains go. kept is what is not to be
-// removed.
+// domains, hooks, issuers and masks go before others take their names, then
+// everything is made and changed, and at last accounts, relays and domains go.
+// kept is what is not to be removed.
 func (a *applier) order(list []delta, prune, accounts bool) (out, kept []delta) {
 	var first, middle, last []delta
 	for _, d := range list {
@@ -37,7 +34,7 @@ func (a *applier) order(list []delta, prune, accounts bool) (out, kept []delta) 
 			kept = append(kept, d)
 		default:
 			switch d.have.(type) {
-			case *docAlias, *docBackup, *docHook:
+			case *docAlias, *docBackup, *docHook, *docIssuer, *docMask:
 				first = append(first, d)
 			default:
 				last = append(last, d)
@@ -86,6 +83,10 @@ func (a *applier) apply(ctx context.Context, d delta) error {
 		return err
 	case *docHook:
 		return a.hook(ctx, d.have, o)
+	case *docIssuer:
+		return a.issuer(ctx, d.have, o)
+	case *docMask:
+		return a.mask(ctx, o, o.Hide)
 	}
 	return fmt.Errorf("no way to apply %T", d.want)
 }
@@ -170,10 +171,10 @@ func (a *applier) account(ctx context.Context, have object, o *docAccount) error
 		}
 	case was == nil:
 		was = &docAccount{}
-		if _, err := dir.CreateAccount(ctx, addr, rand.Text()+rand.Text()); err != nil {
+		if _, err := dir.CreateAccount(ctx, addr, ""); err != nil {
 			return err
 		}
-		fmt.Fprintf(a.con.err, "account %s has no password that anybody knows: set one with `posthouse account passwd %s`\n", o.Address, o.Address)
+		fmt.Fprintf(a.con.err, "account %s has no password: set one with `posthouse account passwd %s`, or let its owner do so by `posthouse account link %s`\n", o.Address, o.Address, o.Address)
 	case was.Shared != o.Shared:
 		return fail(exitConflict, "account %s: whether it is shared is decided when it is added", o.Address)
 	}
@@ -305,12 +306,7 @@ func passwordOf(o *docRelay) (string, error) {
 	if o.PasswordFile == "" {
 		return "", fail(exitConfig, "the password of user %s is not known: name a file that holds it (password_file), or add the relay with `posthouse relay add`", o.User)
 	}
-	text, err := os.ReadFile(o.PasswordFile)
-	if err != nil {
-		return "", err
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	return string(bytes.TrimRight(line, "\r")), nil
+	return secretIn(o.PasswordFile)
 }
 
 // hook makes a webhook; one that differs is made anew, with a new secret.
@@ -379,6 +375,10 @@ func (a *applier) remove(ctx context.Context, o object) error {
 		return dir.RemoveRule(ctx, r.Side, r.Pattern)
 	case *docHook:
 		return a.removeHook(ctx, o)
+	case *docIssuer:
+		return dir.RemoveIssuer(ctx, o.Name)
+	case *docMask:
+		return a.mask(ctx, o, nil)
 	}
 	return fmt.Errorf("no way to remove %T", o)
 }

@@ -10,7 +10,8 @@ import (
 // document is the configuration that lives in the database, as one TOML file.
 // What is left out of a table has its default; a [limits] or [routing] that is
 // left out as a whole stays as it is. There are no secrets in it: passwords and
-// keys are neither written nor compared.
+// keys are neither written nor compared. Rights in mailboxes are not in it: people
+// give them by their mail programs, too, and a document would take these away.
 type document struct {
 	Limits   *docLimits   `toml:"limits,omitempty"`
 	Domains  []docDomain  `toml:"domain,omitempty"`
@@ -21,6 +22,8 @@ type document struct {
 	Routing  *docRouting  `toml:"routing,omitempty"`
 	Routes   []docRoute   `toml:"route,omitempty"`
 	Hooks    []docHook    `toml:"hook,omitempty"`
+	Issuers  []docIssuer  `toml:"issuer,omitempty"`
+	Masks    []docMask    `toml:"imap_mask,omitempty"`
 }
 
 // docLimits are the recipients that an account writes to, where it has no
@@ -132,7 +135,7 @@ func (d *document) canonical() error {
 	for _, err := range []error{
 		each(d.Domains, (*docDomain).canonical), each(d.Backups, (*docBackup).canonical), each(d.Accounts, (*docAccount).canonical),
 		each(d.Aliases, (*docAlias).canonical), each(d.Relays, (*docRelay).canonical), each(d.Routes, (*docRoute).canonical),
-		each(d.Hooks, (*docHook).canonical),
+		each(d.Hooks, (*docHook).canonical), each(d.Issuers, (*docIssuer).canonical), each(d.Masks, (*docMask).canonical),
 	} {
 		if err != nil {
 			return err

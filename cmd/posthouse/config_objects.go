@@ -55,17 +55,14 @@ func (d *document) objects() []object {
 	}
 	add(len(d.Routes), func(i int) object { return &d.Routes[i] })
 	add(len(d.Hooks), func(i int) object { return &d.Hooks[i] })
+	add(len(d.Issuers), func(i int) object { return &d.Issuers[i] })
+	add(len(d.Masks), func(i int) object { return &d.Masks[i] })
 	return list
 }
 
 // lines are the keys and values of a table as the file has them.
 func lines(o object) ([]string, error) {
-	if r, ok := o.(*docRelay); ok { // where a password is read is nothing to compare
-		bare := *r
-		bare.PasswordFile = ""
-		o = &bare
-	}
-	text, err := toml.Marshal(o)
+	text, err := toml.Marshal(bare(o))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +143,7 @@ func (d *delta) text() string {
 // stored reads the document that describes the database.
 func (s *site) stored(ctx context.Context) (*document, error) {
 	d := &document{}
-	for _, read := range []func(context.Context, *document) error{s.storedDomains, s.storedAccounts, s.storedRoutes, s.storedHooks} {
+	for _, read := range []func(context.Context, *document) error{s.storedDomains, s.storedAccounts, s.storedRoutes, s.storedHooks, s.storedSignin} {
 		if err := read(ctx, d); err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 	"posthouse/internal/dns"
 	"posthouse/internal/events"
 	"posthouse/mailstore"
+	"posthouse/mailstore/localpg"
 	"posthouse/mda"
 	"posthouse/smtp/mailauth"
 	"posthouse/smtp/queue"
@@ -43,7 +44,7 @@ func (s *server) furnish(ctx context.Context) (err error) {
 	if s.resolver, err = resolverFor(s.cfg, s.log); err != nil {
 		return err
 	}
-	if s.store, err = mailstore.Open(life, pool, mailstore.Options{Log: s.log}); err != nil {
+	if s.store, err = mailstore.Open(life, pool, mailstore.Options{Log: s.log, Memory: localpg.Memory()}); err != nil {
 		return fmt.Errorf("open the mailstore: %w", err)
 	}
 	if s.record, err = events.Open(pool, events.Options{Log: s.log, Node: s.ground.name()}); err != nil {

@@ -22,7 +22,7 @@ type Issuer struct {
 	Unverified bool          // an email that the issuer has not verified will do
 	Domains    []string      // whose accounts it speaks for; empty: all
 	Algorithms []string      // of signatures; empty: oidc.Algorithms
-	Scope      string        // told to programs that come without a good token
+	Scope      string        // told to programs that come without a good token; "openid email" when empty
 	Skew       time.Duration // between clocks, up to 10 minutes; 0: a minute
 	Insecure   bool          // http will do
 
@@ -35,16 +35,27 @@ type Issuer struct {
 }
 
 const (
-	defaultSkew = time.Minute
-	maxSkew     = 10 * time.Minute
-	maxIssuers  = 50
+	defaultScope = "openid email"
+	defaultSkew  = time.Minute
+	maxSkew      = 10 * time.Minute
+	maxIssuers   = 50
 )
 
 // AddIssuer adds an issuer, or with replace puts it in the place of one of the
-// same name. secret is for asking (Introspect). ErrConflict (the name or the URL
-// is taken), ErrNotFound (to replace), ErrInvalid, ErrNoKey.
+// same name. secret is for asking (Introspect); none keeps that of the one that is
+// replaced, if it is asked as the same client. ErrConflict (the name or the URL is
+// taken), ErrNotFound (to replace), ErrInvalid, ErrNoKey.
 func (d *Directory) AddIssuer(ctx context.Context, i Issuer, secret string, replace bool) (Issuer, error) {
-	i, err := checkIssuer(i, secret)
+	i, err := i.Canonical()
+	if err == nil && replace && i.Introspect && secret == "" {
+		var was Issuer
+		if was, err = d.Issuer(ctx, i.Name); err == nil && was.ClientID == i.ClientID {
+			i.sealed = was.sealed
+		}
+	}
+	if err == nil && i.Introspect != (secret != "" || i.sealed != nil) {
+		err = fmt.Errorf(introspectWants+": %w", ErrInvalid)
+	}
 	if err != nil {
 		return i, fmt.Errorf("issuer %s: %w", i.Name, err)
 	}
@@ -82,11 +93,16 @@ func (d *Directory) AddIssuer(ctx context.Context, i Issuer, secret string, repl
 // orEmpty is for columns that are never NULL.
 func orEmpty(list []string) []string { return append([]string{}, list...) }
 
-// checkIssuer gives an issuer as it is stored.
-func checkIssuer(i Issuer, secret string) (Issuer, error) {
+const introspectWants = "client and secret are for asking the issuer for each token, and needed there"
+
+// Canonical gives an issuer as it is stored, without the secret. ErrInvalid.
+func (i Issuer) Canonical() (Issuer, error) {
 	i.Name = strings.ToLower(i.Name)
 	if i.Claim == "" {
 		i.Claim = "email"
+	}
+	if i.Scope == "" {
+		i.Scope = defaultScope
 	}
 	if i.Skew == 0 {
 		i.Skew = defaultSkew
@@ -113,6 +129,7 @@ func checkIssuer(i Issuer, secret string) (Issuer, error) {
 			return wrong("%q is no signature by a public key", a)
 		}
 	}
+	i.Domains = slices.Clone(i.Domains)
 	for n, name := range i.Domains {
 		domain, err := mail.ParseDomain(name)
 		if err != nil {
@@ -126,8 +143,8 @@ func checkIssuer(i Issuer, secret string) (Issuer, error) {
 	if len(i.Claim) > 100 || len(i.Scope) > 500 || strings.ContainsFunc(i.Scope, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
 		return wrong("claim or scope is not one (RFC 6749 §3.3)")
 	}
-	if i.Introspect == (i.ClientID == "" || secret == "") {
-		return wrong("client and secret are for asking the issuer for each token, and needed there")
+	if i.Introspect == (i.ClientID == "") {
+		return wrong(introspectWants)
 	}
 	return i, nil
 }

@@ -74,26 +74,41 @@ func like(pattern, text string) bool {
 // never are the capabilities without which there is no IMAP, or no safe one.
 var never = []string{"IMAP4REV1", "STARTTLS", "LOGINDISABLED"}
 
-// SetMask hides capabilities, in the place of what was hidden for that account
-// and client; none of them ends the mask. The zero address stands for all
-// accounts. ErrNotFound, ErrInvalid.
-func (d *Directory) SetMask(ctx context.Context, addr mail.Address, client string, capabilities []string) error {
-	client = strings.ToLower(strings.TrimSpace(client))
-	list := make([]string, 0, len(capabilities))
-	for _, c := range capabilities {
+// Canonical gives a mask with its client and capabilities as they are stored.
+// ErrInvalid.
+func (m Mask) Canonical() (Mask, error) {
+	m.Client = strings.ToLower(strings.TrimSpace(m.Client))
+	list := make([]string, 0, len(m.Capabilities))
+	for _, c := range m.Capabilities {
 		c = strings.ToUpper(c)
 		switch {
 		case c == "" || len(c) > 60 || strings.ContainsFunc(c, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`(){%*"\]`, r) }):
-			return fmt.Errorf("capability %q: %w", c, ErrInvalid)
+			return m, fmt.Errorf("capability %q: %w", c, ErrInvalid)
 		case slices.Contains(never, c):
-			return fmt.Errorf("%s cannot be hidden: %w", c, ErrInvalid)
+			return m, fmt.Errorf("%s cannot be hidden: %w", c, ErrInvalid)
 		}
 		list = append(list, c)
 	}
 	slices.Sort(list)
-	list = slices.Compact(list)
-	if len(list) > 100 || len(client) > 100 || strings.Count(client, "*") > 10 || (addr.IsZero() && client == "") {
-		return fmt.Errorf("a mask hides up to 100 capabilities from an account, or from programs by name: %w", ErrInvalid)
+	m.Capabilities = slices.Compact(list)
+	if len(m.Capabilities) > 100 || len(m.Client) > 100 || strings.Count(m.Client, "*") > 10 {
+		return m, errMask
+	}
+	return m, nil
+}
+
+var errMask = fmt.Errorf("a mask hides up to 100 capabilities from an account, or from programs by name: %w", ErrInvalid)
+
+// SetMask hides capabilities, in the place of what was hidden for that account
+// and client; none of them ends the mask. The zero address stands for all
+// accounts. ErrNotFound, ErrInvalid.
+func (d *Directory) SetMask(ctx context.Context, addr mail.Address, client string, capabilities []string) error {
+	m, err := Mask{Client: client, Capabilities: capabilities}.Canonical()
+	if err != nil {
+		return err
+	}
+	if addr.IsZero() && m.Client == "" {
+		return errMask
 	}
 	return d.changeSignin(ctx, "mask capabilities", func(tx pgx.Tx) error {
 		var id *int64
@@ -103,12 +118,12 @@ func (d *Directory) SetMask(ctx context.Context, addr mail.Address, client strin
 				return noRows(err, ErrNotFound)
 			}
 		}
-		if len(list) == 0 {
-			tag, err := tx.Exec(ctx, "DELETE FROM capability_mask WHERE account_id IS NOT DISTINCT FROM $1 AND client = $2", id, client)
+		if len(m.Capabilities) == 0 {
+			tag, err := tx.Exec(ctx, "DELETE FROM capability_mask WHERE account_id IS NOT DISTINCT FROM $1 AND client = $2", id, m.Client)
 			return atLeastOne(tag.RowsAffected(), err)
 		}
 		_, err := tx.Exec(ctx, `INSERT INTO capability_mask (account_id, client, capabilities) VALUES ($1, $2, $3)
-			ON CONFLICT (account_id, client) DO UPDATE SET capabilities = excluded.capabilities`, id, client, list)
+			ON CONFLICT (account_id, client) DO UPDATE SET capabilities = excluded.capabilities`, id, m.Client, m.Capabilities)
 		return err
 	})
 }
