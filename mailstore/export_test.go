@@ -62,6 +62,11 @@ func ThreadHeaders(keys [][]byte, subject string) (threads string, steps int) {
 	return string(f.AppendTo(nil, func(u UID) uint32 { return uint32(u) })), r.walked
 }
 
+// Budgets are what the caches may take, in bytes.
+func (s *Store) Budgets() []int64 {
+	return []int64{s.views.budget, s.prepared.budget, s.searches.budget, s.sorts.budget}
+}
+
 // ForgetPrepared empties the memory of what was prepared, and gives it another budget.
 func (s *Store) ForgetPrepared(budget int64) { s.prepared = newPreparedCache(budget) }
 

@@ -151,3 +151,20 @@ func TestPreparedIsBounded(t *testing.T) {
 		t.Errorf("%d octets are used though nobody asks for them", used)
 	}
 }
+
+// On a small machine the caches are small: an eighth of its memory for all.
+func TestCachesFitTheMachine(t *testing.T) {
+	pool := pgtest.Pool(t)
+	for _, c := range []struct{ memory, all int64 }{{0, 272 << 20}, {64 << 30, 272 << 20}, {1 << 30, 128 << 20}, {512 << 20, 64 << 20}} {
+		s := storetest.OpenOn(t, pool, mailstore.Options{Memory: c.memory, Index: -1, Sweep: -1})
+		var sum int64
+		for _, b := range s.Budgets() {
+			if sum += b; b < c.all/8 {
+				t.Errorf("%d bytes of memory: budgets %d", c.memory, s.Budgets())
+			}
+		}
+		if sum > c.all || sum < c.all-8 {
+			t.Errorf("%d bytes of memory: %d for caches, not %d", c.memory, sum, c.all)
+		}
+	}
+}

@@ -14,7 +14,8 @@ import (
 // Options are what Open can be told. The zero value works.
 type Options struct {
 	Log       *slog.Logger  // nil: slog.Default()
-	ViewBytes int64         // budget of cached views in bytes; 0: 64 MiB
+	Memory    int64         // of the machine, in bytes: all caches together take an eighth of it at most; 0: plenty
+	ViewBytes int64         // budget of cached views in bytes; 0: 64 MiB, where there is room
 	Grace     time.Duration // how long expunged messages stay; 0: 14 days
 	Poll      time.Duration // how often watched mailboxes are polled behind NOTIFY; 0: 20 s
 	Patience  time.Duration // how long a delivery whose commit broke waits for the database; 0: 25 s
@@ -22,6 +23,18 @@ type Options struct {
 	AtOnce    int           // a STORE of more messages than this is committed at once and folded into their rows later; 0: 256, negative: every STORE
 	Fold      time.Duration // how long that waits; 0: 300 ms, negative: for ever, but for who needs the rows
 	Index     time.Duration // how long a text waits at most for company in its pack; 0: 2 s, negative: not packed by itself
+}
+
+// viewBytes is the budget of cached views; the other caches' stand with them.
+const viewBytes = 64 << 20
+
+// share is a cache's part of what all may take.
+func (o *Options) share(budget int64) int64 {
+	const all = viewBytes + preparedBytes + searchCacheBytes + sortCacheBytes
+	if room := o.Memory / 8; room > 0 && room < all {
+		return room * (budget >> 20) / (all >> 20)
+	}
+	return budget
 }
 
 // Store is the mailstore on one database. It is safe for concurrent use.
@@ -56,7 +69,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	opt.ViewBytes = orDefault(opt.ViewBytes, 64<<20)
+	opt.ViewBytes = orDefault(opt.ViewBytes, opt.share(viewBytes))
 	opt.Grace = orDefault(opt.Grace, 14*24*time.Hour)
 	opt.Poll = orDefault(opt.Poll, 20*time.Second)
 	opt.Patience = orDefault(opt.Patience, 25*time.Second)
@@ -73,12 +86,12 @@ func Open(ctx context.Context, pool *pgxpool.Pool, opt Options) (*Store, error) 
 	s.views = newViewCache(opt.ViewBytes)
 	s.hub = newHub()
 	s.folds = newFolder()
-	s.prepared = newPreparedCache(preparedBytes)
+	s.prepared = newPreparedCache(opt.share(preparedBytes))
 	s.receipts = newReceipts()
 	s.index = newIndexer()
 	s.segments = newSegmenter()
-	s.searches = newSearchCache(searchCacheBytes)
-	s.sorts = newSortCache(sortCacheBytes)
+	s.searches = newSearchCache(opt.share(searchCacheBytes))
+	s.sorts = newSortCache(opt.share(sortCacheBytes))
 	s.notify = newNotifier(s)
 	if err := s.notify.connect(ctx); err != nil { // a node that holds no lock counts as dead
 		s.cancel()

@@ -45,9 +45,9 @@ func isPostgres(pid int) bool {
 	return err == nil && strings.HasPrefix(string(name), "postgres")
 }
 
-// memory is what this process may use, in octets: the machine's, or less in a
+// Memory is what this process may use, in octets: the machine's, or less in a
 // container.
-func memory() int64 {
+func Memory() int64 {
 	total := int64(1 << 30)
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err == nil {

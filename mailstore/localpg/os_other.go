@@ -37,8 +37,8 @@ func processesIn(data string, account Account) []int {
 	return []int{f.pid}
 }
 
-// memory is a guess for systems that are laptops; in octets.
-func memory() int64 { return 4 << 30 }
+// Memory is a guess for systems that are laptops; in octets.
+func Memory() int64 { return 4 << 30 }
 
 // syncTree writes every file of a new folder to the disk.
 func syncTree(dir string) error {

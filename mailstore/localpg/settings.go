@@ -12,7 +12,7 @@ func (c *Cluster) arguments() []string {
 	args := []string{"-D", c.data}
 	// A list of folders in PostgreSQL's grammar: quoted, for spaces.
 	socket := `"` + strings.ReplaceAll(c.socket, `"`, `""`) + `"`
-	set := append([]string{"unix_socket_directories=" + socket}, settings(memory())...)
+	set := append([]string{"unix_socket_directories=" + socket}, settings(Memory())...)
 	if c.install.Major >= 18 {
 		// Reads come from the system's cache: handing them to other processes
 		// costs more than it saves, and three idle processes.
