@@ -34,6 +34,7 @@ type bird struct {
 	caps    map[string]bool
 	utf8    bool // UTF8=ACCEPT is on
 	v       *view
+	before  *folder           // that was open, while another is being opened
 	known   map[*folder]*view // what it remembers of folders that it had open
 	idling  string            // the tag of an IDLE that goes on
 	log     []string          // the last commands and responses
@@ -55,7 +56,7 @@ func (b *bird) connect() error {
 	if r := b.wire.next(); r.err != nil || !strings.HasPrefix(r.text, "* OK ") {
 		return fmt.Errorf("greeting %q: %w", r.text, r.err)
 	}
-	b.v, b.idling, b.utf8, b.pressed = nil, "", false, false
+	b.v, b.before, b.idling, b.utf8, b.pressed = nil, nil, "", false, false
 	b.l.did("connect")
 	for _, command := range []string{
 		fmt.Sprintf("LOGIN %q %q", b.account.Address, b.account.Password),
@@ -169,7 +170,7 @@ func (b *bird) open(f *folder) error {
 	old := b.known[f]
 	if b.v != nil {
 		b.known[b.v.folder] = b.v
-		b.v = nil
+		b.before, b.v = b.v.folder, nil
 	}
 	next := &view{folder: f, due: -1}
 	command := "SELECT " + b.name(f)
@@ -197,7 +198,7 @@ func (b *bird) open(f *folder) error {
 			return err
 		}
 	}
-	b.v = next
+	b.before, b.v = nil, next
 	if err := b.same(old); err != nil {
 		return err
 	}

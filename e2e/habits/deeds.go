@@ -43,14 +43,19 @@ func isRefused(err error) bool {
 	return is
 }
 
-// folderGone reports whether the open folder was deleted.
+// folderGone reports whether the open folder was deleted. While another is being
+// opened it still is that one: the farewell may have been on its way.
 func (b *bird) folderGone() bool {
-	if b.v == nil {
+	f := b.before
+	if b.v != nil {
+		f = b.v.folder
+	}
+	if f == nil {
 		return false
 	}
 	b.l.mu.Lock()
 	defer b.l.mu.Unlock()
-	return b.v.folder.gone
+	return f.gone
 }
 
 // again connects anew and opens some folder.
