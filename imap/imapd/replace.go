@@ -42,6 +42,12 @@ func (s *session) cmdReplace(ctx context.Context, c *command) error {
 	if err := c.lex.End(); err != nil {
 		return err
 	}
+	if err := s.recheck(ctx); err != nil { // the message may have taken a while to come
+		return err
+	}
+	if err := s.may(mailstore.RightDelete | mailstore.RightExpunge); err != nil {
+		return err
+	}
 	if err := a.deliver(c, &mailstore.Replaced{Account: s.box.account, Mailbox: s.box.id, UID: uids[0].Lo}); err != nil {
 		return err
 	}
