@@ -158,18 +158,26 @@ func (d *Directory) SetPassword(ctx context.Context, addr mail.Address, password
 		return fmt.Errorf("account %s: %w", addr, err)
 	}
 	return d.changeAccount(ctx, addr, "password of", func(tx pgx.Tx, id int64) (bool, error) {
-		var shared bool
-		if err := tx.QueryRow(ctx, "SELECT shared FROM account WHERE id = $1", id).Scan(&shared); err != nil {
-			return false, err
-		}
-		if shared && password != "" {
-			return false, fmt.Errorf("nobody logs in to a shared account: %w", ErrInvalid)
+		if password != "" {
+			if err := notShared(ctx, tx, id); err != nil {
+				return false, err
+			}
 		}
 		if _, err := tx.Exec(ctx, "DELETE FROM password_link WHERE account_id = $1", id); err != nil {
 			return false, err
 		}
 		return true, secrets.store(ctx, tx, id)
 	})
+}
+
+// notShared refuses a password for an account that has none.
+func notShared(ctx context.Context, q querier, id int64) error {
+	var shared bool
+	err := q.QueryRow(ctx, "SELECT shared FROM account WHERE id = $1", id).Scan(&shared)
+	if err == nil && shared {
+		err = fmt.Errorf("nobody logs in to a shared account: %w", ErrInvalid)
+	}
+	return err
 }
 
 // SetDisabled disables an account, which ends its sessions and refuses its

@@ -36,6 +36,9 @@ func (d *Directory) MakeLink(ctx context.Context, addr mail.Address, valid time.
 	rand.Read(b) // never fails
 	token = base64.RawURLEncoding.EncodeToString(b)
 	err = d.changeAccount(ctx, addr, "link for", func(tx pgx.Tx, id int64) (bool, error) {
+		if err := notShared(ctx, tx, id); err != nil {
+			return false, err
+		}
 		return false, tx.QueryRow(ctx, `INSERT INTO password_link (account_id, hash, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))
 			ON CONFLICT (account_id) DO UPDATE SET hash = excluded.hash, expires_at = excluded.expires_at, created_at = now()
 			RETURNING expires_at`, id, linkHash(token), valid.Seconds()).Scan(&expires)

@@ -1,6 +1,9 @@
 package directory
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // Members of a shared account with the right p write in its name; those of a
 // person's mailbox do not.
@@ -9,6 +12,9 @@ func TestMembersSendAsShared(t *testing.T) {
 	ctx := t.Context()
 	info, err := d.CreateSharedAccount(ctx, addr("info@example.test"))
 	must(t, err)
+	if _, _, err := d.MakeLink(ctx, info.Address, LinkFor); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a link for a password that nobody logs in with: %v", err)
+	}
 	must(t, second(d.AddAlias(ctx, addr("sales@example.test"), addr("info@example.test"))))
 	alice, err := d.Account(ctx, addr("alice@example.test"))
 	must(t, err)
