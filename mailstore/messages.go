@@ -21,7 +21,6 @@ const (
 	FieldPreview
 	FieldPrefix // needed by OpenBody; implied by FieldHeaderSubset and FieldParts
 	FieldUIDL
-	FieldSort // sort keys and sent date
 	FieldSize // for Prepared; Messages always gives it
 )
 
@@ -40,10 +39,6 @@ type Message struct {
 	Parts             []byte // offsets count from after the prefix
 	Preview           string
 	UIDL              string
-	SentDate          time.Time // zero: none
-
-	SortSubject, SortFrom, SortTo string // RFC 5256
-	DisplayFrom, DisplayTo        string // RFC 5957
 }
 
 // Bounds of a page of messages.
@@ -99,9 +94,6 @@ func messagesSQL(fields Fields) string {
 	add(FieldParts, `, parts`, `, NULL::bytea`)
 	add(FieldPreview, `, coalesce(preview, '')`, `, ''`)
 	add(FieldUIDL, `, coalesce(uidl, '')`, `, ''`)
-	if fields&FieldSort != 0 {
-		b.WriteString(`, sent_at, coalesce(sort_subject, ''), coalesce(sort_from, ''), coalesce(sort_to, ''), coalesce(display_from, ''), coalesce(display_to, '')`)
-	}
 	return b.String()
 }
 
@@ -171,17 +163,10 @@ func readMessages(rows pgx.Rows, fields Fields) (page []Message, full bool, err 
 		var zone int16 // minutes
 		to := []any{&m.UID, &m.BlobID, &m.EmailID, &m.ThreadID, &m.Size, &m.InternalDate, &zone, &m.SavedDate,
 			&m.Prefix, &m.Envelope, &m.BodyStructure, &m.HeaderSubset, &m.Parts, &m.Preview, &m.UIDL}
-		var sent *time.Time
-		if fields&FieldSort != 0 {
-			to = append(to, &sent, &m.SortSubject, &m.SortFrom, &m.SortTo, &m.DisplayFrom, &m.DisplayTo)
-		}
 		if err := rows.Scan(to...); err != nil {
 			return nil, false, err
 		}
 		m.InternalDate = inZone(m.InternalDate, int(zone))
-		if sent != nil {
-			m.SentDate = *sent
-		}
 		size += len(m.Prefix) + len(m.Envelope) + len(m.BodyStructure) + len(m.HeaderSubset) + len(m.Parts)
 		if size > pageBytes {
 			return page, true, rows.Err()

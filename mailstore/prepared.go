@@ -3,6 +3,7 @@ package mailstore
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"sort"
 	"strings"
 
@@ -125,7 +126,7 @@ func (m *Message) set(field Fields, value []byte) {
 // read yields the first messages of the set, up to a page of blocks from number n
 // on, from the database, and keeps the blocks that it read whole. It gives the rest.
 func (p *preparing) read(ctx context.Context, n UID, uids UIDSet) (rest UIDSet, err error) {
-	want, rest := uids.upTo(n*blockUIDs + blockUIDs*groupBlocks - 1)
+	want, rest := uids.upTo(UID(min(uint64(n)*blockUIDs+blockUIDs*groupBlocks-1, math.MaxUint32)))
 	g, err := p.group(ctx, want)
 	if err != nil {
 		return nil, dbError("read messages", err)
