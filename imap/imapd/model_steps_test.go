@@ -18,12 +18,19 @@ func (w *watcher) connect() error {
 	} else if w.condstore {
 		w.p.run("C: e ENABLE CONDSTORE\nS: * ENABLED CONDSTORE\nS: e OK …")
 	}
+	w.box = nil
+	if err := w.ask(); err != nil {
+		return err
+	}
 	return w.open()
 }
 
 // open selects one of the mailboxes; a QRESYNC client that knows it asks only for
 // what is new, in one of the forms of RFC 7162 §3.2.5.
 func (w *watcher) open() error {
+	if err := w.leave(); err != nil {
+		return err
+	}
 	name := []string{"INBOX", "Archive"}[w.r.IntN(2)]
 	param := ""
 	w.opening, w.count, w.whole, w.high, w.fresh = false, -1, true, 0, nil
@@ -169,9 +176,9 @@ func (w *watcher) random() (err error) {
 	case k < 84:
 		_, err = w.do(w.numbered("MOVE", other))
 	case k < 88:
-		_, err = w.do("SEARCH SEEN")
+		_, err = w.do(w.byUID() + "SEARCH SEEN")
 	case k < 92:
-		_, err = w.do("FETCH 1:* (UID FLAGS" + w.modSeq() + ")")
+		_, err = w.do(w.byUID() + "FETCH 1:* (UID FLAGS" + w.modSeq() + ")")
 	case w.condstore:
 		vanished := ""
 		if w.qresync && w.r.IntN(2) == 0 {
@@ -186,9 +193,17 @@ func (w *watcher) random() (err error) {
 
 func (w *watcher) uid() uint32 { return w.box.msgs[w.r.IntN(len(w.box.msgs))].uid }
 
+// byUID is what a command begins with that could name messages by number.
+func (w *watcher) byUID() string {
+	if w.notice == atOnce {
+		return "UID "
+	}
+	return ""
+}
+
 // numbered is a command on some message, by number or UID.
 func (w *watcher) numbered(verb, rest string) string {
-	if i := w.r.IntN(len(w.box.msgs)); w.r.IntN(2) == 0 {
+	if i := w.r.IntN(len(w.box.msgs)); w.r.IntN(2) == 0 && w.notice != atOnce {
 		return fmt.Sprintf("%s %d %s", verb, i+1, rest)
 	}
 	return fmt.Sprintf("UID %s %d %s", verb, w.uid(), rest)
@@ -198,7 +213,9 @@ func (w *watcher) numbered(verb, rest string) string {
 func (w *watcher) store() error {
 	op := []string{"", "+", "-"}[w.r.IntN(3)]
 	flags := []string{`\Seen`, `\Deleted`, `\Flagged k1`, `k2`, fmt.Sprintf("s%d", w.r.IntN(5))}[w.r.IntN(5)]
-	silent := w.r.IntN(2) == 0
+	// What was on its way when a silent STORE was sent came before it, which only
+	// MODSEQ tells.
+	silent := w.r.IntN(2) == 0 && (w.notice == noNotice || w.condstore)
 	change := func(old string) string {
 		words := strings.Fields(old)
 		switch op {
@@ -214,7 +231,7 @@ func (w *watcher) store() error {
 	lo := w.r.IntN(len(w.box.msgs))
 	hi := min(lo+w.r.IntN(3), len(w.box.msgs)-1)
 	command := fmt.Sprintf("STORE %d:%d ", lo+1, hi+1)
-	if w.r.IntN(2) == 0 {
+	if w.r.IntN(2) == 0 || w.notice == atOnce {
 		command = fmt.Sprintf("UID STORE %d:%d ", w.box.msgs[lo].uid, w.box.msgs[hi].uid)
 	}
 	if w.condstore && w.r.IntN(2) == 0 {

@@ -46,7 +46,7 @@ func TestModel(t *testing.T) {
 // TestModelNoticesFaults is the control: a client that misses one response of a
 // kind does not pass.
 func TestModelNoticesFaults(t *testing.T) {
-	for _, miss := range []string{"EXPUNGE", "VANISHED", "EARLIER", "FETCH"} {
+	for _, miss := range []string{"EXPUNGE", "VANISHED", "EARLIER", "FETCH", "STATUS"} {
 		if err := runModel(t, 4, 6, miss); err == nil {
 			t.Errorf("a client that missed %s passed", miss)
 		} else {
@@ -59,7 +59,7 @@ func TestModelNoticesFaults(t *testing.T) {
 func runModel(t *testing.T, seed uint64, rounds int, miss string) error {
 	var failed error
 	t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-		const sessions, commands = 8, 12
+		const sessions, commands = 10, 12
 		s := newSite(t)
 		// One of them logs each STORE, and folds late, soon, or only where it must.
 		nodes := []*site{s, s.node(func(o *mailstore.Options) {
@@ -73,11 +73,10 @@ func runModel(t *testing.T, seed uint64, rounds int, miss string) error {
 		all := make([]*watcher, sessions)
 		for i := range all {
 			all[i] = &watcher{nodes: nodes, r: rand.New(rand.NewPCG(seed, uint64(i))), id: i, held: map[string]*folder{},
-				condstore: i%4 >= 1, qresync: i%4 >= 2, visitor: i >= 3 && i <= 5}
-			if kind := map[bool]string{true: "VANISHED EARLIER FETCH", false: "EXPUNGE"}[i == 2]; i == 2 || i == 0 {
-				if miss != "" && strings.Contains(kind, miss) {
-					all[i].miss = miss
-				}
+				condstore: i%4 >= 1, qresync: i%4 >= 2, visitor: i >= 3 && i <= 5,
+				notice: map[int]notice{3: atOnce, 6: atOnce, 7: delayed, 8: atOnce, 9: delayed}[i]}
+			if kind := map[int]string{0: "EXPUNGE", 2: "VANISHED EARLIER FETCH", 6: "STATUS"}[i]; miss != "" && strings.Contains(kind, miss) {
+				all[i].miss = miss
 			}
 			if failed = all[i].connect(); failed != nil {
 				return
@@ -105,8 +104,11 @@ func runModel(t *testing.T, seed uint64, rounds int, miss string) error {
 				if errs[i] == nil {
 					errs[i] = w.compare(t.Context(), s, seed%2 == 0)
 				}
+				if errs[i] == nil {
+					errs[i] = w.compareOther(t.Context(), s)
+				}
 				if errs[i] != nil {
-					failed = fmt.Errorf("round %d, session %d (condstore %v, qresync %v): %w\n%s", round, i, w.condstore, w.qresync, errs[i], strings.Join(w.log, "\n"))
+					failed = fmt.Errorf("round %d, session %d (condstore %v, qresync %v, notify %d): %w\n%s", round, i, w.condstore, w.qresync, w.notice, errs[i], strings.Join(w.log, "\n"))
 					return
 				}
 			}

@@ -19,6 +19,7 @@ type watcher struct {
 	id                 int
 	condstore, qresync bool
 	visitor            bool   // another user than the mailboxes' owner
+	notice             notice // what it asked NOTIFY for
 	miss               string // a kind of response that it overlooks once
 
 	p    *peer
@@ -33,6 +34,8 @@ type watcher struct {
 	whole   bool // the SELECT tells of every message that is new
 	count   int  // EXISTS of the SELECT
 	high    uint64
+
+	counts map[string]map[string]uint64 // STATUS of mailboxes that are not selected
 }
 
 // folder is a mailbox as the client keeps it.
@@ -86,11 +89,13 @@ func (w *watcher) take(line string) error {
 		kind = "VANISHED"
 	case expunged.MatchString(line):
 		kind = "EXPUNGE"
+	case statusLine.MatchString(line):
+		kind = "STATUS"
 	case fetchedRow.MatchString(line) && strings.Contains(line, "FLAGS") && !strings.Contains(w.command, "FETCH"):
 		kind = "FETCH"
 	}
 	if kind != "" && kind == w.miss {
-		if kind != "FETCH" { // flags may be told again: all are missed
+		if kind != "FETCH" && kind != "STATUS" { // flags may be told again: all are missed
 			w.miss = ""
 		}
 		return nil
@@ -110,6 +115,9 @@ func (w *watcher) take(line string) error {
 			return fmt.Errorf("%s, but it was %s", line, w.box.validity)
 		}
 		w.box.validity = m[1]
+	}
+	if m := statusLine.FindStringSubmatch(line); m != nil && w.notice != noNotice {
+		return w.takeStatus(m[1], m[2])
 	}
 	if m := exists.FindStringSubmatch(line); m != nil {
 		return w.takeExists(int(atoi(m[1])))

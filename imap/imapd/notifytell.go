@@ -245,6 +245,7 @@ func (s *session) fetchNew(ctx context.Context, added mailstore.UIDSet) {
 	}
 	f.prepare()
 	f.marks = false
+	f.needsModSeq = f.fetchesModSeq()
 	if _, err := f.run(added); err != nil {
 		s.overflow("new messages not fetched", err)
 	}
