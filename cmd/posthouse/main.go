@@ -50,20 +50,26 @@ type console struct {
 	place    *place
 }
 
-func run(args []string, in io.Reader, out, errOut io.Writer) (code int) {
-	var c cli
-	exited := -1
-	parser, err := kong.New(&c,
+// newParser makes the parser of a command line. exit is called by --help.
+func newParser(c *cli, out, errOut io.Writer, exit func(code int)) *kong.Kong {
+	parser, err := kong.New(c,
 		kong.Name("posthouse"),
 		kong.Description("A mail server in one program: SMTP in, Postgres inside, IMAP and POP3 out."),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(out, errOut),
-		kong.Exit(func(code int) { exited = code }), // --help
+		kong.Exit(exit),
 	)
 	if err != nil {
 		panic(err) // the struct above is wrong: no user can cause it
 	}
+	return parser
+}
+
+func run(args []string, in io.Reader, out, errOut io.Writer) (code int) {
+	var c cli
+	exited := -1
+	parser := newParser(&c, out, errOut, func(code int) { exited = code })
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}

@@ -31,6 +31,7 @@ func explain(p Protocol, line string, done bool) string {
 
 // codes of SMTP, with the enhanced ones that say more (RFC 5321, RFC 3463).
 var codes = []struct{ prefix, means string }{
+	{"220 2.0.0", "now TLS begins"}, // a greeting has no enhanced code (RFC 2034 §4)
 	{"220", "the server is there and speaks SMTP"},
 	{"221", "it takes leave"},
 	{"235", "logged in"},

@@ -84,7 +84,7 @@ func (p *Patient) outbound(ctx context.Context, f *findings) {
 		f.add(Warning, "DNS", "look at /etc/resolv.conf", "names out there cannot be resolved, so that nothing can be told of the outside: %v", last)
 		return
 	}
-	f.add(Warning, "port 25", "ask your provider to open it, or send by somebody who may: posthouse relay add NAME HOST:587 --user USER && posthouse relay route all NAME",
+	f.add(Warning, "port 25", "ask your provider to open it, or send by somebody who may: posthouse relay add NAME HOST:587 --user USER && posthouse relay route NAME --all",
 		"mail cannot leave directly: no mail server out there can be reached on port %d, most likely blocked by your provider (%v)", port, last)
 }
 
