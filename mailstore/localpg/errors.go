@@ -44,6 +44,10 @@ type VersionError struct {
 }
 
 func (e *VersionError) Error() string {
+	if e.Programs.Major < e.Have {
+		return fmt.Sprintf("%s was written by PostgreSQL %d, and this posthouse runs %s, which is older: run the posthouse that wrote it, or install PostgreSQL %[2]d",
+			e.Data, e.Have, e.Programs.Version)
+	}
 	return fmt.Sprintf("%s was written by PostgreSQL %d, and this posthouse runs %s: run `posthouse migrate postgres` to move the data over",
 		e.Data, e.Have, e.Programs.Version)
 }

@@ -262,6 +262,13 @@ func TestOtherMajorVersion(t *testing.T) {
 	if !exists(data, "PG_VERSION") {
 		t.Error("the data is gone")
 	}
+	// There is no way back to an older one: the command would refuse.
+	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte("99\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(testContext(t), Options{Data: home}); err == nil || strings.Contains(err.Error(), "migrate") || !strings.Contains(err.Error(), "install PostgreSQL 99") {
+		t.Errorf("start on data of version 99: %v", err)
+	}
 	if _, _, ok := Running(home); ok {
 		t.Error("the lock is still held")
 	}
