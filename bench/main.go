@@ -2,7 +2,7 @@
 // Dovecot in the same run where both can do the work. One command each:
 //
 //	go run ./bench delivery      visible messages/s and CPU per message at 1, 8, 32 connections
-//	go run ./bench mailbox       FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE in a mailbox of --n messages
+//	go run ./bench mailbox       FETCH, SELECT, SORT, THREAD, STORE, COPY, EXPUNGE in a mailbox of --n messages
 //	go run ./bench search        SEARCH with every kind of needle in a mailbox of --n messages
 //	go run ./bench idle          memory per idle session of each of --kinds; --exists: from SMTP's 250 to the EXISTS
 //	go run ./bench login         CPU per login
@@ -44,7 +44,7 @@ type benchmark struct {
 
 var benchmarks = []benchmark{
 	{"delivery", "visible messages/s and CPU per message", benchDelivery},
-	{"mailbox", "FETCH, SELECT, STORE, SEARCH, COPY, EXPUNGE", benchMailbox},
+	{"mailbox", "FETCH, SELECT, SORT, THREAD, STORE, COPY, EXPUNGE", benchMailbox},
 	{"search", "SEARCH with every kind of needle", benchSearch},
 	{"idle", "memory per idle session: plain, TLS, compressed; 250 to EXISTS", benchIdle},
 	{"login", "CPU per login", benchLogin},
