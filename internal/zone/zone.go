@@ -9,6 +9,7 @@ package zone
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -185,7 +186,8 @@ func version(text string) string {
 func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // Apply does what was planned: what goes, goes first, for an alias bears
-// nothing beside it and two SPF records count as none.
+// nothing beside it and two SPF records count as none. Where the provider does
+// not take what comes, what went is put back.
 func Apply(ctx context.Context, p Provider, zone string, steps []Step) error {
 	zone = canonical(zone) + "."
 	var old, fresh []libdns.Record
@@ -214,8 +216,28 @@ func Apply(ctx context.Context, p Provider, zone string, steps []Step) error {
 	}
 	if len(fresh) > 0 {
 		if _, err := p.AppendRecords(ctx, zone, fresh); err != nil {
-			return fmt.Errorf("add records to %s: %w", zone, err)
+			err = fmt.Errorf("add records to %s: %w", zone, err)
+			return errors.Join(err, putBack(ctx, p, zone, old))
 		}
+	}
+	return nil
+}
+
+// putBack adds records that were removed, so that the domain is not without an MX
+// because a provider said no. It does not end with the caller, who may be why.
+func putBack(ctx context.Context, p Provider, zone string, old []libdns.Record) error {
+	if len(old) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if _, err := p.AppendRecords(ctx, zone, old); err != nil {
+		var lost []string
+		for _, r := range old {
+			rr := r.RR()
+			lost = append(lost, fmt.Sprintf("%s %s %s", rr.Name, rr.Type, rr.Data))
+		}
+		return fmt.Errorf("these are removed and could not be put back: %s: %w", strings.Join(lost, "; "), err)
 	}
 	return nil
 }

@@ -1,10 +1,14 @@
 package zone
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/libdns/libdns"
 
 	"posthouse/internal/test/zonetest"
 	"posthouse/smtp/mailauth"
@@ -137,5 +141,28 @@ func TestRefused(t *testing.T) {
 	steps := Plan("example.test", nil, records(), nil, func(mailauth.Record) bool { return false }, false)
 	if err := Apply(t.Context(), p.(Provider), "example.test", steps); err == nil || len(s.Records()) != 0 {
 		t.Errorf("%v, and the zone has %q", err, s.Records())
+	}
+}
+
+// refuser is a provider that takes few records at a time.
+type refuser struct{ Provider }
+
+func (r refuser) AppendRecords(ctx context.Context, zone string, list []libdns.Record) ([]libdns.Record, error) {
+	if len(list) > 1 {
+		return nil, errors.New("too many records")
+	}
+	return r.Provider.AppendRecords(ctx, zone, list)
+}
+
+// What went is put back when what should come is refused.
+func TestPutBack(t *testing.T) {
+	s := zonetest.Start(t, "example.test", "example.test. MX 5 other.example.org.")
+	p := open(t, s)
+	before := s.Records()
+	if err := Apply(t.Context(), refuser{p}, "example.test", plan(t, p, nil, false, true)); err == nil || !strings.Contains(err.Error(), "too many records") || strings.Contains(err.Error(), "put back") {
+		t.Errorf("the refusal: %v", err)
+	}
+	if after := s.Records(); !slices.Equal(before, after) {
+		t.Errorf("before %q, after %q", before, after)
 	}
 }
