@@ -74,11 +74,15 @@ folderfilter = lambda name: name == 'INBOX'
 	t.Run("curl", func(t *testing.T) {
 		tool(t, "curl")
 		url := fmt.Sprintf("imaps://localhost:%s/INBOX", port(n, "imaps"))
-		// Not all at once: of 20,000 numbers curl 7.88 printed the first 8,554, while
-		// imaplib was given every one.
-		some := command(t, "curl", "-sS", "--cacert", n.CA, "-u", user+":"+password, url+"?1:500")
-		if got, want := len(strings.Fields(string(some)))-2, min(500, count); got != want {
-			t.Errorf("SEARCH 1:500 gave %d numbers of %d", got, want)
+		// No more than 5,000 numbers: of a line longer than its buffer curl 7.88 keeps
+		// the first 40 octets and the end ("Excessive server response line length
+		// received, 65536 bytes. Stripping"), whatever server sends it. Several SEARCH
+		// responses would not help: over 300 kB of them it gives up with error 56, and
+		// imaplib's callers read the first alone. imaplib is given every number, below.
+		most := min(5000, count)
+		some := strings.Fields(string(command(t, "curl", "-sS", "--cacert", n.CA, "-u", user+":"+password, fmt.Sprintf("%s?1:%d", url, most))))
+		if len(some) != most+2 || some[2] != "1" || some[most+1] != strconv.Itoa(most) {
+			t.Errorf("SEARCH 1:%d gave %d numbers", most, len(some)-2)
 		}
 		last := command(t, "curl", "-sS", "--cacert", n.CA, "-u", user+":"+password, fmt.Sprintf("%s;UID=%d", url, count))
 		since(t, last, fmt.Sprintf("big-%d", count-1))
