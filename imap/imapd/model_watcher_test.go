@@ -183,12 +183,16 @@ func (w *watcher) takeVanished(earlier bool, set string) error {
 			hi = lo
 		}
 		for uid := uint32(atoi(lo)); uid <= uint32(atoi(hi)); uid++ {
-			i, known := slices.BinarySearchFunc(w.box.msgs, uid, func(m shown, uid uint32) int {
-				if m.uid == 0 { // not asked for yet: they stand at the end
-					return 1
+			// Some are not asked for yet: one of those that stand where this UID must.
+			i := 0
+			for k, m := range w.box.msgs {
+				if m.uid != 0 && m.uid < uid {
+					i = k + 1
 				}
-				return cmp.Compare(m.uid, uid)
-			})
+			}
+			at := slices.IndexFunc(w.box.msgs[i:], func(m shown) bool { return m.uid == uid })
+			known := at >= 0
+			i += max(at, 0)
 			if !known && (earlier || i == len(w.box.msgs) || w.box.msgs[i].uid != 0) {
 				if earlier {
 					continue // of what the client never knew
