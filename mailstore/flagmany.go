@@ -2,7 +2,7 @@ package mailstore
 
 import (
 	"context"
-	"errors"
+	"math"
 	"slices"
 	"strings"
 
@@ -13,17 +13,20 @@ import (
 // under it, before it goes the way of small ones, under the mailbox's lock.
 const storeTries = 3
 
-// sqlStoreMany commits an operation on flags, if nothing has happened in the
-// mailbox since the view it was worked out on: one statement, one commit.
-const sqlStoreMany = `WITH box AS (UPDATE mailbox SET modseq = modseq + 1, n_unseen = n_unseen + $5, n_deleted = n_deleted + $6, fold_from = coalesce(fold_from, modseq + 1)
-    WHERE id = $2 AND account_id = $1 AND deleted_at IS NULL AND modseq = $3 AND uidvalidity = $4 AND keywords = coalesce($7::text[], '{}') RETURNING modseq),
- jnl AS (INSERT INTO mailbox_change (account_id, mailbox_id, modseq, kind, uids, clears, sets) SELECT $1, $2, modseq, 'F', $8::text::int8multirange, $9, $10 FROM box)
- SELECT modseq FROM box`
-
 // storeMany changes the flags of many messages in one commit, whatever their
 // number: from the newest view, which knows the flags of each, and by a row of
 // the journal (flaglog.go). done is false when it has to be done otherwise.
 func (s *Store) storeMany(ctx context.Context, acct AccountID, mbox MailboxID, uids UIDSet, ch FlagChange, res *FlagResult) (done bool, err error) {
+	if v := s.views.get(mbox); v != nil && v.account == acct {
+		err := s.storeKnown(ctx, v, v.keywords, uids, &ch, true, maxPending-1, res)
+		if err == nil {
+			s.folds.add(acct, mbox)
+			return true, nil
+		}
+		if err != errNotKnown && err != errNothing {
+			return false, err
+		}
+	}
 	for range storeTries {
 		v, m, err := s.Load(ctx, acct, mbox)
 		if err != nil {
@@ -33,36 +36,30 @@ func (s *Store) storeMany(ctx context.Context, acct AccountID, mbox MailboxID, u
 			continue // what Load read along is newer than the row
 		}
 		if ch.UnchangedSince != nil && *ch.UnchangedSince < v.modseq {
-			return false, nil // which messages changed since, only the rows know
+			return false, nil
 		}
 		if m.foldFrom != 0 {
 			if err := s.foldSome(ctx, acct, mbox); err != nil {
 				return false, err
 			}
 		}
-		mask, known := ch.bits(m.Keywords) // a view may not have the newest table: that has no mod-sequence
-		if !known {
+		if _, known := ch.bits(m.Keywords); !known { // a view may not have the newest table: that has no mod-sequence
 			if err := s.addKeywords(ctx, acct, mbox, ch.Keywords); err != nil {
 				return false, err
 			}
 			continue
 		}
-		l := ch.logged(mask)
-		unseen, deleted := l.changes(v, uids)
-		res.Keywords = m.Keywords
-		if len(l.uids) == 0 {
+		switch err := s.storeKnown(ctx, v, m.Keywords, uids, &ch, true, math.MaxInt32, res); err {
+		case nil:
+			s.folds.add(acct, mbox)
 			return true, nil
+		case errNothing:
+			res.Keywords = m.Keywords
+			return true, nil
+		case errNotKnown: // something happened: look again
+		default:
+			return false, err
 		}
-		err = s.pool.QueryRow(ctx, sqlStoreMany, acct, mbox, v.modseq, int64(v.validity), unseen, deleted, m.Keywords, l.uids.multirange(), int64(l.clears), int64(l.sets)).Scan(&l.modseq)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue // something happened: look again
-		}
-		if err != nil {
-			return false, dbError("store flags", err)
-		}
-		res.Changed, res.ModSeq = l.uids, l.modseq
-		s.folds.add(acct, mbox)
-		return true, nil
 	}
 	return false, nil
 }

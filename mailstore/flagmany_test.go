@@ -45,6 +45,9 @@ func TestLoggedStoreIsLikeOthers(t *testing.T) {
 			since = current(t, direct, alice, "INBOX").HighestModSeq - mailstore.ModSeq(r.IntN(3))
 			ch.UnchangedSince = &since
 		}
+		if r.IntN(2) == 0 { // by the rows, not by a view
+			direct.ForgetViews()
+		}
 		one, err := direct.StoreFlags(ctx, alice, boxes[0], uids, ch)
 		if err != nil {
 			t.Fatal(err)
@@ -63,7 +66,7 @@ func TestLoggedStoreIsLikeOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if fmt.Sprint(one) != fmt.Sprint(two) {
+		if one.ModSeq != two.ModSeq || fmt.Sprint(one.Changed, one.Modified, one.Keywords) != fmt.Sprint(two.Changed, two.Modified, two.Keywords) {
 			t.Fatalf("step %d, %+v of %v: %+v, logged %+v", i, ch, uids, one, two)
 		}
 		a, b := current(t, direct, alice, "INBOX"), current(t, direct, alice, "Archive")

@@ -34,6 +34,9 @@ type FlagResult struct {
 	Modified UIDSet // left alone because of UnchangedSince
 	ModSeq   ModSeq // of the last change; 0 when nothing changed
 	Keywords []string
+
+	before, after *View   // where they are known: what it was done to, what came of it
+	changes       Changes // between the two
 }
 
 // txMessages is how many messages one transaction changes at most: so that a
@@ -51,6 +54,13 @@ func (s *Store) StoreFlags(ctx context.Context, acct AccountID, mbox MailboxID, 
 			s.changed(mbox)
 		}
 		if done || err != nil {
+			return res, err
+		}
+	} else if v := s.views.get(mbox); v != nil && v.account == acct {
+		if err := s.storeKnown(ctx, v, v.keywords, uids, &ch, false, 0, &res); err == nil {
+			s.changed(mbox)
+			return res, nil
+		} else if err != errNotKnown && err != errNothing {
 			return res, err
 		}
 	}

@@ -49,7 +49,7 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 	}
 	done, storeErr := s.srv.Store.StoreFlags(ctx, s.box.account, s.box.id, uids, st.change)
 	// A STORE that failed halfway changed something: that is told too.
-	n, err := s.advance(ctx, !c.uid)
+	view, changes, err := s.srv.Store.AdvanceStored(ctx, s.box.view, !c.uid, &done)
 	if err != nil {
 		s.box.stale = true
 		if storeErr != nil {
@@ -57,6 +57,7 @@ func (s *session) cmdStore(ctx context.Context, c *command) error {
 		}
 		return err
 	}
+	n := s.took(view, changes, !c.uid)
 	if err := s.tellStored(ctx, c, st, n, uids.Subtract(done.Modified)); err != nil {
 		return err
 	}

@@ -95,18 +95,23 @@ type news struct {
 
 // advance brings the view forward, without telling the client.
 func (s *session) advance(ctx context.Context, keepExpunged bool) (news, error) {
-	old := s.box.view
-	view, changes, err := s.srv.Store.Advance(ctx, old, keepExpunged)
+	view, changes, err := s.srv.Store.Advance(ctx, s.box.view, keepExpunged)
 	if err != nil {
 		return news{}, err
 	}
+	return s.took(view, changes, keepExpunged), nil
+}
+
+// took makes a newer view the session's.
+func (s *session) took(view *mailstore.View, changes mailstore.Changes, keepExpunged bool) news {
+	old := s.box.view
 	s.box.view = view
 	s.box.noteChanged(changes)
 	s.box.stale = keepExpunged
 	if !keepExpunged || !view.AnyGone() {
 		s.box.told = view.ModSeq()
 	}
-	return news{old, changes}, nil
+	return news{old, changes}
 }
 
 // tell writes what is new, in the order that clients rely on: EXPUNGE, EXISTS,
