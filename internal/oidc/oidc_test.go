@@ -144,7 +144,7 @@ func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &direct{i: i}
 		v := oidc.New(d, slog.New(slog.DiscardHandler))
-		good := i.Token(alice, nil)
+		good, late := i.Token(alice, nil), i.Token(alice, map[string]any{"exp": time.Now().Add(10 * time.Hour).Unix()})
 		if _, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, good); err != nil {
 			t.Fatal(err)
 		}
@@ -164,6 +164,20 @@ func TestHangs(t *testing.T) {
 		}
 		if err := <-done; err == nil || time.Since(begin) > 11*time.Second {
 			t.Errorf("an unknown key, after %s: %v", time.Since(begin), err)
+		}
+		// Keys that are not fresh are asked for by one; the others go by what is known.
+		time.Sleep(2 * time.Hour)
+		begin = time.Now()
+		go func() {
+			_, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, late)
+			done <- err
+		}()
+		synctest.Wait()
+		if _, err := v.Verify(t.Context(), []oidc.Issuer{configured(i)}, late); err != nil || time.Since(begin) != 0 {
+			t.Errorf("beside one who asks, after %s: %v", time.Since(begin), err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("who asked: %v", err)
 		}
 	})
 }

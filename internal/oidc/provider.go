@@ -118,6 +118,9 @@ func (p *provider) current(ctx context.Context, v *Verifier, i *Issuer, force bo
 	if !force && !a.got.IsZero() && time.Since(a.got) < fresh {
 		return a, nil
 	}
+	if !force && a.holds() && len(p.asking) > 0 { // somebody asks: what is known will do meanwhile
+		return a, nil
+	}
 	release, err := p.hold(ctx)
 	if err != nil {
 		return a, err
@@ -136,11 +139,14 @@ func (p *provider) current(ctx context.Context, v *Verifier, i *Issuer, force bo
 		}
 		p.remember(a)
 	}
-	if !a.got.IsZero() && time.Since(a.got) < stale {
+	if a.holds() {
 		return a, nil
 	}
 	return a, fmt.Errorf("%w: %w", ErrUnavailable, a.fault)
 }
+
+// holds reports whether the answer will do when there is no newer one.
+func (a *answer) holds() bool { return !a.got.IsZero() && time.Since(a.got) < stale }
 
 // discover fetches configuration and keys.
 func (v *Verifier) discover(ctx context.Context, i *Issuer) (configuration, []jose.JSONWebKey, error) {
