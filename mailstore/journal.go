@@ -243,7 +243,7 @@ func (j *journal) told(v *View) []entry {
 	for _, e := range j.states { // may know of more than the rows of the journal that were read before them
 		read.Add(e.uid)
 	}
-	all = all.Subtract(read)
+	all = all.Subtract(read).Subtract(j.expunged) // of what is gone no flags are told
 	out := make([]entry, 0, all.Len())
 	for _, r := range all {
 		v.Each(v.SeqFrom(r.Lo), v.n, func(_ int, uid UID, flags Flags) bool {
