@@ -55,6 +55,9 @@ func (r *reloader) reload() {
 		r.supervisor.reloaded("the configuration is refused: " + strings.ReplaceAll(err.Error(), "\n", " "))
 		return
 	}
+	if acme := r.server.certificates.acme; acme != nil {
+		acme.Look() // somebody may have mended the DNS, or opened a port
+	}
 	changed, restart := r.asked.Changes(&next)
 	r.apply(&next)
 	log.Info("configuration read again", "event", "reload", "changed", changed)

@@ -42,7 +42,7 @@ const (
 
 // TestFiveMinutes is the whole way.
 func TestFiveMinutes(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, 90*24*time.Hour)
 
 	// 1. quickstart, once to have a configuration, once more for the records:
 	// the ports differ here. The second run changes nothing.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -41,7 +43,8 @@ type world struct {
 	code    int      // with which the last command ended
 }
 
-func newWorld(t *testing.T) *world {
+// newWorld makes one whose authority issues certificates for that long.
+func newWorld(t *testing.T, validity time.Duration) *world {
 	t.Helper()
 	dir, err := node.Folder()
 	if err != nil {
@@ -60,7 +63,7 @@ func newWorld(t *testing.T) *world {
 		w.ports[name] = freePort(t)
 	}
 	w.relay = freePort(t)
-	w.authority(dir)
+	w.authority(dir, validity)
 	return w
 }
 
@@ -80,17 +83,28 @@ func freePort(t *testing.T) string {
 }
 
 // authority starts pebble, which asks our HTTP and HTTPS listeners.
-func (w *world) authority(dir string) {
+func (w *world) authority(dir string, validity time.Duration) {
 	w.t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	w.t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(90 * 24 * time.Hour / time.Second)}})
+	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: uint64(validity / time.Second)}})
 	var plain, secure int
 	fmt.Sscan(w.ports["http"], &plain)
 	fmt.Sscan(w.ports["https"], &secure)
 	front := wfe.New(quiet, store, va.New(quiet, plain, secure, false, w.dns.Addr().String(), store), issuer, nil, false, false, 1, 1)
-	server := httptest.NewTLSServer(front.Handler())
+	handler := front.Handler()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, r)
+		maps.Copy(rw.Header(), answer.Header())
+		rw.WriteHeader(answer.Code)
+		// It would advise to renew within a day of the right time, whatever the life
+		// of a certificate: the directory does not say that it has advice.
+		if _, err := rw.Write(bytes.ReplaceAll(answer.Body.Bytes(), []byte(`"renewalInfo"`), []byte(`"noRenewalInfo"`))); err != nil {
+			w.t.Log(err) // who asked has hung up
+		}
+	}))
 	w.t.Cleanup(server.Close)
 	own := filepath.Join(dir, "pebble.pem")
 	w.write(own, encode(server.Certificate()))

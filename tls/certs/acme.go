@@ -62,6 +62,7 @@ type ACME struct {
 	issuer  *certmagic.ACMEIssuer
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+	look    chan struct{} // asks run to look now
 
 	mu      sync.Mutex
 	managed map[string]bool
@@ -77,7 +78,7 @@ func OpenACME(ctx context.Context, c ACMEConfig) (*ACME, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &ACME{cfg: c, storage: store, managed: make(map[string]bool), waiting: make(map[string]string), failed: make(map[string]string)}
+	a := &ACME{cfg: c, storage: store, managed: make(map[string]bool), waiting: make(map[string]string), failed: make(map[string]string), look: make(chan struct{}, 1)}
 	logger := zap.New(zapLog{log: c.Log})
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil },
@@ -114,6 +115,15 @@ func (a *ACME) Close() {
 	a.stop()
 	a.done.Wait()
 	a.cache.Stop()
+}
+
+// Look has the background look at once for names to order and for certificates
+// that are due, as it does by itself now and then.
+func (a *ACME) Look() {
+	select {
+	case a.look <- struct{}{}:
+	default: // somebody has asked already
+	}
 }
 
 // Challenges answers the HTTP-01 challenges of all nodes, and passes every
@@ -161,9 +171,7 @@ func (a *ACME) run(ctx context.Context) {
 	defer tick.Stop()
 	// What ran out, or nearly did, while the server was down is not to wait for
 	// the first of the regular looks.
-	if err := a.cache.RenewManagedCertificates(ctx); err != nil {
-		a.cfg.Log.Warn("certificates that are due cannot be renewed", "event", "certificate", "err", err)
-	}
+	a.renew(ctx)
 	for {
 		names, err := a.names(ctx)
 		switch {
@@ -175,9 +183,19 @@ func (a *ACME) run(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+		case <-a.look:
+			a.renew(ctx)
+			asked = time.Time{}
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// renew renews what is due.
+func (a *ACME) renew(ctx context.Context) {
+	if err := a.cache.RenewManagedCertificates(ctx); err != nil {
+		a.cfg.Log.Warn("certificates that are due cannot be renewed", "event", "certificate", "err", err)
 	}
 }
 
