@@ -16,7 +16,8 @@ import (
 
 // This file is the FETCH side of BINARY (RFC 3516): parts without their transfer
 // encoding. Only leaves have one: BINARY[] and BINARY of a multipart are the
-// octets as they are.
+// octets as they are. So are HEADER, TEXT and MIME. The grammar of §7 has neither
+// these nor a partial without a count, but programs and other servers do.
 
 // binarySections are the words that come before a part number.
 var binarySections = map[string]func(*bodySection) fetchItem{
@@ -32,8 +33,10 @@ var binarySections = map[string]func(*bodySection) fetchItem{
 }
 
 func binaryItem(sec *bodySection, marks bool) fetchItem {
-	return fetchItem{stored: true, marks: marks, section: sec,
-		fields: mailstore.FieldPrefix | mailstore.FieldParts, write: writeBinary}
+	item := sectionItem("", sec, marks)
+	item.fields |= mailstore.FieldParts
+	item.write = writeBinary
+	return item
 }
 
 // parseBinary reads what follows "BINARY[", "BINARY.PEEK[" or "BINARY.SIZE[".
@@ -43,9 +46,7 @@ func (f *fetch) parseBinary(lex *wire.Lexer, word string) error {
 	if err != nil {
 		return err
 	}
-	if strings.Trim(spec, "0123456789.") != "" {
-		return wire.Syntaxf("expected a part number")
-	}
+	spec = strings.ToUpper(spec)
 	if err := sec.parseSpec(lex, spec); err != nil {
 		return err
 	}
@@ -53,9 +54,9 @@ func (f *fetch) parseBinary(lex *wire.Lexer, word string) error {
 		return err
 	}
 	item := binarySections[word](sec)
-	item.name = strings.TrimSuffix(word, ".PEEK") + "[" + spec + "]"
+	item.name = strings.TrimSuffix(word, ".PEEK") + "[" + spec + sec.fieldList() + "]"
 	if word != "BINARY.SIZE" {
-		if err := sec.parsePartial(lex); err != nil {
+		if err := sec.parsePartial(lex, true); err != nil {
 			return err
 		}
 	}
@@ -98,12 +99,22 @@ func (e *excerpt) Write(p []byte) (int, error) {
 // decode writes a part to dst without its encoding. ok is false where there is no
 // such part.
 func (f *fetch) decode(m *fetched, sec *bodySection, dst io.Writer) (ok bool, err error) {
+	if sec.fields != nil {
+		out, ok, err := f.headerFields(m, sec)
+		if err != nil || !ok {
+			return false, err
+		}
+		if _, err = dst.Write(out); errors.Is(err, errEnough) {
+			err = nil
+		}
+		return true, err
+	}
 	off, n, ok, err := m.locate(sec)
 	if err != nil || !ok {
 		return false, err
 	}
 	encoding := "binary"
-	if len(sec.path) > 0 {
+	if len(sec.path) > 0 && sec.what == message.SectionBody {
 		part, _ := m.parts.index.Lookup(sec.path)
 		if !part.IsMultipart && !part.IsMessage {
 			encoding = part.Encoding

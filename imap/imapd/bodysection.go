@@ -3,6 +3,7 @@ package imapd
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -71,7 +72,7 @@ func (f *fetch) parseSection(lex *wire.Lexer, word string) error {
 		return err
 	}
 	name := "BODY[" + spec + sec.fieldList() + "]"
-	if err := sec.parsePartial(lex); err != nil {
+	if err := sec.parsePartial(lex, false); err != nil {
 		return err
 	}
 	if sec.some {
@@ -160,14 +161,19 @@ func (sec *bodySection) fieldList() string {
 	return " (" + strings.Join(words, " ") + ")"
 }
 
-// parsePartial reads "<offset.count>".
-func (sec *bodySection) parsePartial(lex *wire.Lexer) error {
+// parsePartial reads "<offset.count>", and where it may be open "<offset>", which
+// is everything from there on.
+func (sec *bodySection) parsePartial(lex *wire.Lexer, open bool) error {
 	if !lex.Accept('<') {
 		return nil
 	}
 	offset, err := lex.Number()
 	if err != nil {
 		return err
+	}
+	sec.some, sec.offset, sec.count = true, int64(offset), math.MaxInt64
+	if open && lex.Accept('>') {
+		return nil
 	}
 	if err := lex.Require('.'); err != nil {
 		return err
@@ -179,7 +185,7 @@ func (sec *bodySection) parsePartial(lex *wire.Lexer) error {
 	if count == 0 {
 		return wire.Syntaxf("a partial of no octets")
 	}
-	sec.some, sec.offset, sec.count = true, int64(offset), int64(count)
+	sec.count = int64(count)
 	return lex.Require('>')
 }
 
@@ -292,26 +298,34 @@ func (w *literalWriter) Write(p []byte) (int, error) {
 // writeFields writes HEADER.FIELDS: from the subset kept with the message if
 // that is enough, else from its header.
 func (f *fetch) writeFields(m *fetched, sec *bodySection) error {
-	var out []byte
+	out, ok, err := f.headerFields(m, sec)
+	if err != nil || !ok {
+		if err != nil {
+			f.unreadable(err)
+		}
+		f.s.enc.Raw("NIL")
+		return nil
+	}
+	skip, count := sec.cut(int64(len(out)))
+	f.s.enc.Literal(count)
+	f.s.enc.Bytes(out[skip : skip+count])
+	return nil
+}
+
+// headerFields are the fields asked for, and the empty line behind them. ok is
+// false where there is no such part.
+func (f *fetch) headerFields(m *fetched, sec *bodySection) (out []byte, ok bool, err error) {
 	if sec.inSubset(m.row) {
 		out = message.FilterFields(out, m.row.Prefix, sec.fields, false)
 		out = message.FilterFields(out, m.row.HeaderSubset, sec.fields, false)
 	} else {
 		header, ok, err := f.header(m, sec)
 		if err != nil || !ok {
-			if err != nil {
-				f.unreadable(err)
-			}
-			f.s.enc.Raw("NIL")
-			return nil
+			return nil, false, err
 		}
 		out = message.FilterFields(out, header, sec.fields, sec.not)
 	}
-	out = append(out, "\r\n"...)
-	skip, count := sec.cut(int64(len(out)))
-	f.s.enc.Literal(count)
-	f.s.enc.Bytes(out[skip : skip+count])
-	return nil
+	return append(out, "\r\n"...), true, nil
 }
 
 // maxHeader bounds the header that is held in memory for HEADER.FIELDS, in

@@ -85,17 +85,17 @@ func (f *fetch) page(uids mailstore.UIDSet) mailstore.UIDSet {
 	return f.partial.of(results{set: uids}).set
 }
 
-// write writes the return data: the range as the client wrote it, and NIL where
-// it holds nothing.
+// write writes the return data: the range, the lower position first (2:1 is 1:2:
+// RFC 5267 §4.4), and NIL where it holds nothing.
 func (r *partialRange) write(enc *wire.Encoder, found results) {
 	sign := ""
 	if r.back {
 		sign = "-"
 	}
 	enc.Raw(" PARTIAL (" + sign)
-	enc.Number(uint64(r.a))
+	enc.Number(uint64(min(r.a, r.b)))
 	enc.Raw(":" + sign)
-	enc.Number(uint64(r.b))
+	enc.Number(uint64(max(r.a, r.b)))
 	enc.SP()
 	if page := r.of(found); page.len() > 0 {
 		enc.Bytes(page.appendTo(nil))

@@ -159,7 +159,7 @@ func TestESort(t *testing.T) {
 		S: * ESEARCH (TAG "a") UID PARTIAL (2:3 4,3)
 		S: a OK …
 		C: a SORT RETURN (PARTIAL -2:-1 COUNT) (DATE) UTF-8 ALL
-		S: * ESEARCH (TAG "a") COUNT 4 PARTIAL (-2:-1 2,1)
+		S: * ESEARCH (TAG "a") COUNT 4 PARTIAL (-1:-2 2,1)
 		S: a OK …
 
 		C: a STORE 3 +FLAGS.SILENT (\Seen)
