@@ -44,7 +44,6 @@ var extensions = []extension{
 	{"THREAD=REFERENCES", loggedIn},
 	{"THREAD=ORDEREDSUBJECT", loggedIn},
 	{"CONTEXT=SEARCH", loggedIn},
-	{"CONTEXT=SORT", loggedIn},
 	{"PARTIAL", loggedIn},          // RFC 9394
 	{imap.CapStatusSize, loggedIn}, // RFC 8438
 	{condstore, loggedIn},          // RFC 7162

@@ -7,7 +7,7 @@ import (
 	"posthouse/mailstore"
 )
 
-// CONTEXT=SEARCH and CONTEXT=SORT (RFC 5267 §4): a client that asks for UPDATE is
+// CONTEXT=SEARCH (RFC 5267 §4): a client that asks for UPDATE is
 // told how the result of its search changes, until it cancels that or leaves the
 // mailbox. CONTEXT itself is a hint that needs nothing: keys are kept anyhow.
 
@@ -25,8 +25,7 @@ type searchContext struct {
 	tag      string
 	uid      bool
 	criteria mailstore.Criteria
-	sort     []mailstore.SortCriterion // empty: SEARCH
-	found    results                   // UIDs, as the client was told
+	found    mailstore.UIDSet // as the client was told
 }
 
 // freshTag refuses UPDATE with a tag that is in use for it (§4.3).
@@ -49,7 +48,7 @@ func (s *session) keepContext(p *searchParser, want *searchReturn, x searchConte
 	}
 	refuse := ""
 	switch {
-	case p.momentary || p.modSeqs > 0 || ranked(x.sort):
+	case p.momentary || p.modSeqs > 0:
 		refuse = "The result changes without news"
 	case len(s.box.contexts) >= maxContexts:
 		refuse = "Too many contexts"
@@ -75,7 +74,8 @@ func (s *session) shrinkContexts(n news) {
 		return
 	}
 	for _, x := range s.box.contexts {
-		s.writeUpdate(n.old, x, n.Expunged, nil)
+		s.writeUpdate(n.old, x, "REMOVEFROM", x.found.Intersect(n.Expunged))
+		x.found = x.found.Subtract(n.Expunged)
 	}
 }
 
@@ -108,113 +108,28 @@ func (s *session) updateContext(ctx context.Context, x *searchContext, changed m
 	if err != nil {
 		return err
 	}
-	before := x.found.uids()
-	gone, come := changed.Intersect(before).Subtract(now), now.Subtract(before)
-	var order []mailstore.UID
-	if len(x.sort) > 0 && !come.IsEmpty() {
-		order, err = s.srv.Store.Sort(ctx, box.account, box.id, box.view, s.present(before.Subtract(gone).Union(come)), x.sort)
-		if err != nil {
-			return err
-		}
-	}
-	s.writeUpdate(box.view, x, gone, nil)
-	s.writeUpdate(box.view, x, nil, &addition{come, order})
+	gone, come := changed.Intersect(x.found).Subtract(now), now.Subtract(x.found)
+	x.found = x.found.Subtract(gone).Union(come)
+	s.writeUpdate(box.view, x, "REMOVEFROM", gone)
+	s.writeUpdate(box.view, x, "ADDTO", come)
 	return nil
 }
 
-// addition are messages that come into a result; order is the whole result after
-// that, if it has one.
-type addition struct {
-	come  mailstore.UIDSet
-	order []mailstore.UID
-}
-
-// writeUpdate changes a result and tells it: REMOVEFROM for those of gone that are
-// in it, or ADDTO. Positions of a sorted result count from 1, those of others are
-// 0: in mailbox order.
-func (s *session) writeUpdate(view *mailstore.View, x *searchContext, gone mailstore.UIDSet, add *addition) {
-	var word string
-	var runs []run
-	if add == nil {
-		word, runs = "REMOVEFROM", x.remove(gone)
-	} else {
-		word, runs = "ADDTO", x.add(add)
-	}
-	if len(runs) == 0 {
+// writeUpdate tells what comes into a result, or leaves it. The position is 0: a
+// search has no order of its own (§4.3.2).
+func (s *session) writeUpdate(view *mailstore.View, x *searchContext, word string, uids mailstore.UIDSet) {
+	if uids.IsEmpty() {
 		return
 	}
 	s.enc.Raw("* ESEARCH " + tagCorrelator(x.tag))
 	if x.uid {
 		s.enc.Raw(" UID")
+	} else {
+		uids = numbersOf(view, uids)
 	}
-	s.enc.Raw(" " + word + " (")
-	for i, r := range runs {
-		if i > 0 {
-			s.enc.SP()
-		}
-		s.enc.Number(uint64(r.position))
-		s.enc.SP()
-		uids := r.uids
-		if !x.uid {
-			uids = numbersOf(view, uids)
-		}
-		s.enc.Bytes(uids.AppendTo(nil))
-	}
+	s.enc.Raw(" " + word + " (0 ")
+	s.enc.Bytes(uids.AppendTo(nil))
 	s.enc.Raw(")\r\n")
-}
-
-// run is a pair of an update: messages that stand in a row in the result, in
-// mailbox order.
-type run struct {
-	position int
-	uids     mailstore.UIDSet
-}
-
-// remove takes messages out of the result. The last ones come first, so that the
-// positions of the others hold.
-func (x *searchContext) remove(gone mailstore.UIDSet) []run {
-	if len(x.sort) == 0 {
-		was := x.found.set.Intersect(gone)
-		if was.IsEmpty() {
-			return nil
-		}
-		x.found.set = x.found.set.Subtract(was)
-		return []run{{0, was}}
-	}
-	runs := runsOf(x.found.order, gone)
-	slices.Reverse(runs)
-	x.found.order = slices.DeleteFunc(slices.Clone(x.found.order), gone.Contains)
-	return runs
-}
-
-// add puts messages into the result. The first ones come first: those behind them
-// stand where they are told to when all before are in.
-func (x *searchContext) add(a *addition) []run {
-	if a.come.IsEmpty() {
-		return nil
-	}
-	if len(x.sort) == 0 {
-		x.found.set = x.found.set.Union(a.come)
-		return []run{{0, a.come}}
-	}
-	x.found.order = a.order
-	return runsOf(a.order, a.come)
-}
-
-// runsOf are the messages of a set where they stand in an order: in a row and one
-// after the other in the mailbox they are one run.
-func runsOf(order []mailstore.UID, set mailstore.UIDSet) (runs []run) {
-	for i, uid := range order {
-		if !set.Contains(uid) {
-			continue
-		}
-		if n := len(runs); n > 0 && runs[n-1].position+runs[n-1].uids.Len() == i+1 && order[i-1] < uid {
-			runs[n-1].uids.Add(uid)
-			continue
-		}
-		runs = append(runs, run{i + 1, mailstore.UIDs(uid)})
-	}
-	return runs
 }
 
 // cmdCancelUpdate is CANCELUPDATE (§4.3.5).

@@ -51,7 +51,7 @@ func (s *session) search(ctx context.Context, c *command, want *searchReturn) (f
 	if err != nil {
 		return found, err
 	}
-	s.keepContext(p, want, searchContext{tag: c.tag, uid: c.uid, criteria: criteria, found: found})
+	s.keepContext(p, want, searchContext{tag: c.tag, uid: c.uid, criteria: criteria, found: found.uids()})
 	s.answerSearch(c, want, found, top)
 	return found, s.enc.Err()
 }

@@ -48,8 +48,8 @@ func (s *session) sort(ctx context.Context, c *command, want *searchReturn) (fou
 	if err == nil && p.fuzzy == 0 && (want.relevancy || ranked(by)) {
 		err = errNoFuzzy
 	}
-	if err == nil {
-		err = s.freshTag(want, c.tag)
+	if err == nil && want.update {
+		err = bad("UPDATE is for SEARCH: there is no CONTEXT=SORT")
 	}
 	if err != nil {
 		return found, err
@@ -73,7 +73,6 @@ func (s *session) sort(ctx context.Context, c *command, want *searchReturn) (fou
 	if err != nil {
 		return found, err
 	}
-	s.keepContext(p, want, searchContext{tag: c.tag, uid: c.uid, criteria: criteria, sort: by, found: found})
 	s.answerSearch(c, want, found, top)
 	return found, s.enc.Err()
 }
