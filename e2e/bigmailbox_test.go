@@ -12,6 +12,8 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
+
+	"posthouse/e2e/node"
 )
 
 // bigMailbox is the variable that says how many messages TestBigMailbox has the
@@ -38,13 +40,14 @@ func TestBigMailbox(t *testing.T) {
 	fillInbox(t, c, count)
 	t.Logf("%d messages appended in %s", count, time.Since(begin).Round(time.Millisecond))
 	base := folder(t)
+	patience := node.Patience + time.Duration(count)*50*time.Millisecond // for a synchronisation
 
 	t.Run("mbsync", func(t *testing.T) {
 		tool(t, "mbsync")
 		at := subfolder(t, base, "mbsync")
 		rc := write(t, at, "mbsyncrc", []byte(mbsyncConfig(n, user, at)+"Channel inbox\nFar :remote:INBOX\nNear :local:INBOX\nCreate Near\nSync All\nExpunge Both\nSyncState *\n"))
 		subfolder(t, at, "mail")
-		twice(t, c, filepath.Join(at, "mail"), count, func() { command(t, "mbsync", "-q", "-c", rc, "inbox") })
+		twice(t, c, filepath.Join(at, "mail"), count, func() { commandWithin(t, patience, "mbsync", "-q", "-c", rc, "inbox") })
 	})
 	t.Run("offlineimap", func(t *testing.T) {
 		tool(t, "offlineimap")
@@ -69,7 +72,7 @@ ssl = yes
 sslcacertfile = %[5]s
 folderfilter = lambda name: name == 'INBOX'
 `, at, port(n, "imaps"), user, password, n.CA))
-		twice(t, c, filepath.Join(at, "mail"), count, func() { command(t, "offlineimap", "-o", "-c", rc) })
+		twice(t, c, filepath.Join(at, "mail"), count, func() { commandWithin(t, patience, "offlineimap", "-o", "-c", rc) })
 	})
 	t.Run("curl", func(t *testing.T) {
 		tool(t, "curl")

@@ -173,7 +173,13 @@ func tool(t *testing.T, name string) {
 // command runs a client and gives what it printed; a failure ends the test.
 func command(t *testing.T, name string, args ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), node.Patience)
+	return commandWithin(t, node.Patience, name, args...)
+}
+
+// commandWithin is command for what may take longer.
+func commandWithin(t *testing.T, patience time.Duration, name string, args ...string) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out, errOut bytes.Buffer
